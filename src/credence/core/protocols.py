@@ -1,0 +1,191 @@
+"""The contracts, on one page. Laws are tested for every implementation by credence.testing and tests/contract."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from credence.core.keys import Key
+from credence.core.types import Codec, Completions, Draws, Info, Prompts
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A law over completions that can be sampled and scored, and these two agree.
+
+    codec: reads prompts and completions. ends: tokens that end a completion (they act on completions only: an end
+    token may equal pad and may stand inside a prompt). horizon: most tokens of a completion, the end token counted.
+    """
+
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def ends(self) -> frozenset[int]: ...
+    @property
+    def horizon(self) -> int: ...
+
+    def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
+        """n draws a prompt (rows prompt-major) with log q of each token in nats, zero outside the mask."""
+        ...
+
+    def score(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """log-probability in nats of each token, zero outside the mask, -inf where impossible."""
+        ...
+
+
+State = Any
+"""A StepPrior's own state. It is used once: after extend or take the old one may no longer be read."""
+
+
+@runtime_checkable
+class StepPrior(Prior, Protocol):
+    """A Prior that can be walked token by token: what SMC, twists and the oracle need."""
+
+    def start(self, prompts: Prompts, n: int) -> State:
+        """B·n rows, prompt-major, before any token."""
+        ...
+
+    def next_logits(self, state: State) -> Float[Tensor, "rows V"]:
+        """Unnormalised log-probabilities of the next token."""
+        ...
+
+    def extend(self, state: State, token: Int[Tensor, " rows"]) -> State:
+        """Append one token a row."""
+        ...
+
+    def take(self, state: State, rows: Int[Tensor, " k"]) -> State:
+        """The rows at these positions, repeats allowed: resampling, and dropping what is finished."""
+        ...
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """What we learnt about completions, as log-likelihood in nats."""
+
+    def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """log p(evidence | completion) in nats, float64; -inf is impossible; never NaN or +inf."""
+        ...
+
+    def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
+        """Raw values by name, in their own units."""
+        ...
+
+
+@runtime_checkable
+class PrefixEvidence(Evidence, Protocol):
+    """Evidence that already says something of an unfinished text."""
+
+    def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """Nats for the prefixes given; equals log_lik on a row that has ended."""
+        ...
+
+
+class Target(Protocol):
+    """What an engine infers: a prior and evidence (posterior.Posterior is one)."""
+
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def evidence(self) -> Evidence: ...
+
+
+class Guarantee(Enum):
+    """What a sampler's draws promise; it decides which statistical test holds the engine to it."""
+
+    EXACT = "draws follow the posterior exactly"
+    UNBIASED_Z = "E[Z-hat] = Z, and E[Z-hat × weighted mean of f] = Z × E_p*[f]"
+    CONSISTENT = "exact as the effort grows"
+    BIASED = "its own law; the divergence is bounded as stated"
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An engine that draws. Settings are fields; n is the number of draws returned a prompt."""
+
+    @property
+    def guarantee(self) -> Guarantee: ...
+
+    def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What a loss may look at. Everything but log_pi (and what `needs` adds) is detached.
+
+    Attributes:
+        log_pi: (R, T) nats under the policy, with gradient.
+        log_prior: (R, T) nats under the prior.
+        log_q: (R, T) nats as sampled.
+        log_lik: (R,) nats of the evidence.
+        mask: (R, T) the policy's own tokens.
+        prompt: (R,) the prompt of each row.
+        prompts: B.
+        kl: (R, T) full-vocabulary KL(π‖π0) at each step, with gradient; only where the learner needs "kl".
+        log_z: (B,) an estimate of log Z, only where the learner needs "log_z".
+    """
+
+    log_pi: Float[Tensor, "R T"]
+    log_prior: Float[Tensor, "R T"]
+    log_q: Float[Tensor, "R T"]
+    log_lik: Float[Tensor, " R"]
+    mask: Bool[Tensor, "R T"]
+    prompt: Int[Tensor, " R"]
+    prompts: int
+    kl: Float[Tensor, "R T"] | None = None
+    log_z: Float[Tensor, " B"] | None = None
+
+
+Loss = Callable[[Scored], tuple[Float[Tensor, ""], Info]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One step's rows as the loop collected them: everything of Scored but what the policy must add."""
+
+    prompts: Prompts
+    completions: Completions
+    log_q: Float[Tensor, "R T"]
+    log_prior: Float[Tensor, "R T"]
+    log_lik: Float[Tensor, " R"]
+    needs: frozenset[str] = field(default_factory=frozenset)
+    on_policy: bool = False
+    log_z: Float[Tensor, " B"] | None = None
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An engine that trains: a pure loss and the name of the law it converges to."""
+
+    @property
+    def target(self) -> str:
+        """"posterior", or the name of what the loss converges to instead."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the loss reads beyond the common fields: "kl", "log_z"."""
+        ...
+
+    def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]: ...
+
+
+@runtime_checkable
+class Policy(StepPrior, Protocol):
+    """A Prior that can be trained: the only mutable thing in the house."""
+
+    def forward_backward(self, batch: Batch, loss: Loss) -> Info:
+        """Accumulate the gradient of loss on this batch."""
+        ...
+
+    def step(self, lr: float) -> Info:
+        """Apply the accumulated gradient and clear it; returns its norm."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of what training changes, to be given back to `restore`."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None: ...

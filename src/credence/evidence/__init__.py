@@ -1,0 +1,1 @@
+"""What we learnt: log-likelihoods in nats, which add when multiplied and scale when tempered."""

@@ -1,0 +1,170 @@
+"""A reward as evidence: log-likelihood r/β nats."""
+
+import inspect
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from credence.core.errors import BackendError, ConfigError, ContractError
+from credence.core.types import Completions, Prompts
+from credence.evidence.product import Composable
+
+RewardFunction = Callable[..., Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Reward(Composable):
+    """exp(r(x, c)/β): the evidence that turns KL-regularised RL into inference.
+
+    Args:
+        fn: fn(prompts, completions, **columns) -> one float a completion; the signature that TRL's users have.
+            It receives only the columns it names, unless it takes **kwargs. -inf forbids a completion.
+        beta: reward units per nat. Small is strong evidence.
+        name: of the reading; the function's own name by default.
+        on_prefix: whether the reward of an unfinished text is a useful hint of where it is going; then SMC uses it as
+            a twist. It steers the particles and never changes the target.
+        timeout: seconds after which one call is given up.
+        bound: the largest value the reward can take, where known: rejection needs it.
+
+    Raises:
+        ConfigError: beta not finite and positive.
+        ContractError: fn raised, or returned None, NaN, +inf or the wrong number of values.
+        BackendError: fn did not return in time.
+    """
+
+    fn: RewardFunction
+    beta: float
+    name: str = ""
+    on_prefix: bool = False
+    timeout: float = 60.0
+    bound: float = math.inf
+    _wanted: frozenset[str] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not (self.beta > 0 and math.isfinite(self.beta)):
+            raise ConfigError(
+                f"beta={self.beta}: reward units per nat must be finite and above 0. "
+                "For the pure maximum (beta -> 0) there is no posterior; try 0.05 times the reward's range."
+            )
+        if not self.name:
+            object.__setattr__(self, "name", getattr(self.fn, "__name__", "reward"))
+        object.__setattr__(self, "_wanted", _wanted(self.fn))
+
+    @property
+    def max_log_lik(self) -> float:
+        """Largest possible nats."""
+        return self.bound / self.beta
+
+    def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """r/β in nats, float64."""
+        return self._values(prompts, completions) / self.beta
+
+    def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """r(prefix)/β where `on_prefix`, else 0 until the row has ended."""
+        if self.on_prefix:
+            nats = self.log_lik(prompts, completions)
+            return torch.where(completions.ended | torch.isfinite(nats), nats, 0.0)
+        out = torch.zeros(len(completions), dtype=torch.float64, device=completions.ids.device)
+        if bool(completions.ended.any()):
+            out[completions.ended] = self.log_lik(prompts, completions.rows(completions.ended))
+        return out
+
+    def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
+        """The raw reward under its name."""
+        return {self.name: self._values(prompts, completions)}
+
+    def _values(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        texts = completions.texts(prompts.codec)
+        index = completions.prompt.tolist()
+        given = [prompts.given[b] for b in index]
+        columns = {
+            name: [values[b] for b in index]
+            for name, values in prompts.columns.items()
+            if self._wanted is None or name in self._wanted
+        }
+        raw = self._call(given, texts, columns) if texts else []
+        return self._checked(raw, given, texts).to(completions.ids.device)
+
+    def _call(self, given: list[Any], texts: list[Any], columns: dict[str, list[Any]]) -> Any:  # noqa: ANN401
+        result: list[Any] = []
+        failure: list[Exception] = []
+
+        def work() -> None:
+            try:
+                result.append(self.fn(given, texts, **columns))
+            except Exception as error:  # noqa: BLE001 - whatever a user's function raises is reported with its input
+                failure.append(error)
+
+        # A thread can be abandoned when it hangs; a daemon does not keep the process alive.
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(self.timeout)
+        if thread.is_alive():
+            raise BackendError(
+                f"the reward {self.name!r} did not return within {self.timeout:g} s for {len(texts)} completions "
+                f"(the first: prompt {_short(given[0])}, completion {_short(texts[0])}). Make it faster, or raise "
+                "its timeout."
+            )
+        if failure:
+            at = self._culprit(given, texts, columns)
+            raise ContractError(
+                f"the reward {self.name!r} raised {type(failure[0]).__name__}: {failure[0]} "
+                f"(prompt {_short(given[at])}, completion {_short(texts[at])})."
+            ) from failure[0]
+        return result[0]
+
+    def _culprit(self, given: list[Any], texts: list[Any], columns: dict[str, list[Any]]) -> int:
+        """The first completion on which the function fails by itself, for the error message."""
+        for i in range(min(len(texts), 64)):
+            try:
+                self.fn(given[i : i + 1], texts[i : i + 1], **{k: v[i : i + 1] for k, v in columns.items()})
+            except Exception:  # noqa: BLE001 - the same failure again, now with one input
+                return i
+        return 0
+
+    def _checked(self, raw: Any, given: list[Any], texts: list[Any]) -> Float[Tensor, " R"]:  # noqa: ANN401
+        try:
+            values = list(raw)
+        except TypeError:
+            raise ContractError(
+                f"the reward {self.name!r} returned {type(raw).__name__}: a list of {len(texts)} floats is needed, "
+                "one a completion."
+            ) from None
+        if len(values) != len(texts):
+            raise ContractError(
+                f"the reward {self.name!r} returned {len(values)} values for {len(texts)} completions "
+                f"(the first: {_short(texts[0]) if texts else 'none'}): one each is needed."
+            )
+        for i, value in enumerate(values):
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = math.nan
+            if math.isnan(number) or number == math.inf:
+                raise ContractError(
+                    f"the reward {self.name!r} returned {value!r} for prompt {_short(given[i])}, completion "
+                    f"{_short(texts[i])}: a number is needed (-inf forbids a completion)."
+                )
+        return torch.tensor([float(v) for v in values], dtype=torch.float64)
+
+
+def _wanted(fn: RewardFunction) -> frozenset[str] | None:
+    """The column names a reward takes; None when it takes any."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in list(parameters)[2:])
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,1 @@
+"""Engines that train: pure losses, and one loop that collects, scores, steps, records and saves."""

@@ -1,0 +1,1 @@
+"""Pure functions from scored rows to a scalar."""

@@ -1,0 +1,1 @@
+"""The target: prior × evidence, exactly where it can be enumerated."""

@@ -1,0 +1,1 @@
+"""Who speaks: laws over completions that can be sampled and scored."""

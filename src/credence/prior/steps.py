@@ -1,0 +1,96 @@
+"""Sampling and scoring built on a StepPrior's steps alone: the plain doors that every fast door is compared with."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from credence.core.errors import ShapeError
+from credence.core.keys import Key
+from credence.core.logspace import inverse_cdf
+from credence.core.protocols import StepPrior
+from credence.core.types import Completions, Prompts, concat, pad_to
+
+ROWS = 256
+"""Rows walked at once: bounds the memory of caches and logits, never the draws themselves."""
+
+_KEEP = 0.75
+"""Finished rows are dropped from the state once fewer than this share are alive: copying a cache costs too."""
+
+
+def row_numbers(prompts: int, n: int, first_prompt: int = 0, first_draw: int = 0) -> Tensor:
+    """(prompts·n,) the counter of each row: draw d of prompt b has the same uniforms whatever else is drawn."""
+    prompt = torch.arange(first_prompt, first_prompt + prompts)
+    return ((prompt[:, None] << 32) + torch.arange(first_draw, first_draw + n)).flatten()
+
+
+def sample_by_steps(prior: StepPrior, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
+    """n draws a prompt from a StepPrior: one uniform a (row, step), inverse distribution function.
+
+    Returns rows prompt-major and log q in nats. Cost: one step of at most 256 rows a token; finished rows are dropped.
+    """
+    if n < 1:
+        raise ShapeError(f"n={n} draws a prompt were asked for: at least 1 is needed.")
+    width = max(1, min(n, ROWS))
+    pieces: list[tuple[Completions, Tensor, Tensor]] = []
+    per = max(1, ROWS // width)
+    for first in range(0, len(prompts), per):
+        part = prompts.take(range(first, min(first + per, len(prompts))))
+        for draw in range(0, n, width):
+            count = min(width, n - draw)
+            rows = row_numbers(len(part), count, first, draw)
+            completions, log_q = _walk(prior, key, part, count, rows)
+            pieces.append((completions, log_q, rows))
+    offsets = [int(rows[0] >> 32) for _, _, rows in pieces]
+    merged = concat([c for c, _, _ in pieces], offsets)
+    log_q = torch.cat([pad_to(q, merged.ids.shape[1]) for _, q, _ in pieces])
+    order = torch.argsort(torch.cat([rows for _, _, rows in pieces])).to(merged.ids.device)
+    return merged.rows(order), log_q[order]
+
+
+def _walk(prior: StepPrior, key: Key, prompts: Prompts, n: int, rows: Tensor) -> tuple[Completions, Tensor]:
+    state = prior.start(prompts, n)
+    total, horizon = len(prompts) * n, prior.horizon
+    logits = prior.next_logits(state)
+    device = logits.device
+    ends = torch.tensor(sorted(prior.ends), device=device)
+    ids = torch.zeros(total, horizon, dtype=torch.long, device=device)
+    mask = torch.zeros(total, horizon, dtype=torch.bool, device=device)
+    log_q = torch.zeros(total, horizon, dtype=torch.float64, device=device)
+    ended = torch.zeros(total, dtype=torch.bool, device=device)
+    present = torch.arange(total, device=device)  # the original row of each row in the state
+    close = 0
+    for t in range(horizon):
+        uniform = torch.from_numpy(key.uniform(rows[present.cpu()].numpy(), t)).to(device)
+        token, log_p, margin = inverse_cdf(logits, uniform)
+        alive = ~ended[present]
+        where = present[alive]
+        ids[where, t], log_q[where, t], mask[where, t] = token[alive], log_p[alive], True
+        close += int((margin[alive] < 16 * torch.finfo(logits.dtype).eps).sum())
+        ended[where] = torch.isin(token[alive], ends)
+        if t + 1 == horizon or bool(ended.all()):
+            break
+        alive = ~ended[present]
+        if int(alive.sum()) < _KEEP * len(present):
+            kept = torch.nonzero(alive).flatten()
+            state, present, token = prior.take(state, kept), present[kept], token[kept]
+        state = prior.extend(state, token)
+        logits = prior.next_logits(state)
+    used = int(mask.sum(-1).max())
+    prompt = torch.arange(len(prompts), device=device).repeat_interleave(n)
+    return Completions(ids[:, :used], mask[:, :used], ended, prompt, close_calls=close), log_q[:, :used]
+
+
+def score_by_steps(prior: StepPrior, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+    """Score by walking the given tokens: (R, T) nats, zero outside the mask. Cost: one step of R rows a token."""
+    out = torch.zeros(completions.ids.shape, dtype=torch.float64, device=completions.ids.device)
+    if len(completions) == 0:
+        return out
+    state = prior.start(prompts.take(completions.prompt.tolist()), 1)
+    for t in range(completions.ids.shape[1]):
+        log_p = torch.log_softmax(prior.next_logits(state).double(), -1)
+        token = completions.ids[:, t]
+        here = completions.mask[:, t]
+        out[here, t] = log_p.gather(1, token[:, None]).squeeze(1)[here]
+        if t + 1 < completions.ids.shape[1]:
+            state = prior.extend(state, token)
+    return out

@@ -1,0 +1,106 @@
+"""A prior written as a function from a tuple of tokens to logits: small, enumerable, exact. The oracle's language."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from credence.core.errors import ConfigError, ShapeError
+from credence.core.keys import Key
+from credence.core.types import Completions, Prompts
+from credence.prior.steps import sample_by_steps, score_by_steps
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TableCodec:
+    """Prompts and completions as they are: tuples of tokens."""
+
+    vocab: int
+
+    def decode(self, ids: Sequence[int]) -> Tokens:
+        """The completion's tokens, the end token included."""
+        return tuple(ids)
+
+    def prompts(self, given: Sequence[Any] = ((),), columns: Mapping[str, Sequence[Any]] | None = None) -> Prompts:
+        """Prompts from tuples of tokens; the default is one empty prompt."""
+        ids = tuple(tuple(int(t) for t in g) for g in given)
+        for tokens in ids:
+            if any(not 0 <= t < self.vocab for t in tokens):
+                raise ConfigError(f"prompt {tokens} holds a token outside 0..{self.vocab - 1}, the table's vocabulary.")
+        return Prompts(ids, tuple(given), self, columns or {})
+
+
+@dataclass(frozen=True, eq=False)
+class TablePrior:
+    """A prior over short sequences, given by its logits.
+
+    π0(x | c) = Π_t softmax(next_logits(c + x_<t))[x_t], until the end token or the horizon.
+
+    Args:
+        next_logits: tuple (the prompt's tokens + the reply so far) -> `vocab` unnormalised log-probabilities.
+        vocab: number of tokens.
+        end: the token that ends a reply, or several.
+        horizon: most tokens of a reply, the end token counted.
+    """
+
+    next_logits_of: Callable[[Tokens], Sequence[float]]
+    vocab: int
+    end: int | frozenset[int]
+    horizon: int
+    _memo: dict[Tokens, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ConfigError(f"horizon={self.horizon}: a reply has at least one token.")
+        if any(not 0 <= e < self.vocab for e in self.ends):
+            raise ConfigError(f"end={self.end} is not among the tokens 0..{self.vocab - 1}.")
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a reply."""
+        return frozenset({self.end}) if isinstance(self.end, int) else self.end
+
+    @property
+    def codec(self) -> TableCodec:
+        """Tuples in, tuples out."""
+        return TableCodec(self.vocab)
+
+    def logits(self, tokens: Tokens) -> Float[Tensor, " V"]:
+        """The logits after these tokens (prompt and reply so far), float64."""
+        if tokens not in self._memo:
+            row = torch.as_tensor(self.next_logits_of(tokens), dtype=torch.float64)
+            if row.shape != (self.vocab,):
+                raise ShapeError(f"next_logits{tokens} has shape {tuple(row.shape)}: ({self.vocab},) is needed.")
+            if bool(torch.isnan(row).any()) or bool(torch.isneginf(row).all()):
+                raise ShapeError(f"next_logits{tokens} = {row.tolist()} is not a law: NaN, or no possible token.")
+            self._memo[tokens] = row
+        return self._memo[tokens]
+
+    def start(self, prompts: Prompts, n: int) -> list[Tokens]:
+        """State: the tokens of each row."""
+        return [ids for ids in prompts.ids for _ in range(n)]
+
+    def next_logits(self, state: list[Tokens]) -> Float[Tensor, "rows V"]:
+        """(rows, V) logits."""
+        return torch.stack([self.logits(tokens) for tokens in state])
+
+    def extend(self, state: list[Tokens], token: Int[Tensor, " rows"]) -> list[Tokens]:
+        """Append one token a row."""
+        return [(*tokens, t) for tokens, t in zip(state, token.tolist(), strict=True)]
+
+    def take(self, state: list[Tokens], rows: Int[Tensor, " k"]) -> list[Tokens]:
+        """The rows at these positions."""
+        return [state[r] for r in rows.tolist()]
+
+    def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
+        """n draws a prompt with log q in nats."""
+        return sample_by_steps(self, key, prompts, n)
+
+    def score(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """log-probability of each token in nats."""
+        return score_by_steps(self, prompts, completions)

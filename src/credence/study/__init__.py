@@ -1,0 +1,1 @@
+"""A run joined from parts by a typed config."""
