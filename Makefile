@@ -1,0 +1,34 @@
+# Two commands for a new user: `make run` and `make test`. Each makes .venv first if it is missing or out of date.
+.DEFAULT_GOAL := help
+.PHONY: help setup run run-fast run-long test test-all clean
+CONFIG ?= examples/cheerful.toml
+ARGS ?=
+READY := .venv/.ready
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make .venv with every package at its pinned version (the others call it)
+
+$(READY): pyproject.toml constraints.txt scripts/setup
+	@echo "Making .venv: about two minutes and 2 GB on a first call, a moment later on."
+	scripts/setup
+	@touch $@
+
+run: $(READY)  ## the main job, about 10 minutes on two cores; options through ARGS, another config through CONFIG
+	.venv/bin/credence run $(CONFIG) $(ARGS)
+
+run-fast: $(READY)  ## the same in about 2 minutes, for trying out
+	.venv/bin/credence run $(CONFIG) --fast $(ARGS)
+
+run-long: $(READY)  ## the same with a budget of up to 90 minutes
+	.venv/bin/credence run $(CONFIG) --long $(ARGS)
+
+test: $(READY)  ## format, lint, types, layers and every test that is not slow; under 10 minutes
+	scripts/check
+
+test-all: test  ## the slow tests too: end to end on the embedded model, mutants; under 25 minutes
+	scripts/check slow
+
+clean:  ## remove .venv and caches; runs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

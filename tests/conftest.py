@@ -1,0 +1,31 @@
+"""Every test runs with axes and types checked, on one thread, without a network, and with warnings as errors."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs a network would pass here and fail elsewhere
+os.environ.setdefault("MPLBACKEND", "Agg")
+# CREDENCE_CACHE is left as the user has it: the embedded model is unpacked there once, not once a test run.
+
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Before the first import of credence: shapes like Float[Tensor, "R T"] are checked at every call, in tests only.
+# Not in study and cli: pydantic and typer check those, and beartype cannot read pydantic's validators (typing.Self).
+ROOMS = sorted(p.name for p in (Path(__file__).parents[1] / "src/credence").iterdir() if (p / "__init__.py").exists())
+install_import_hook([f"credence.{room}" for room in ROOMS if room not in ("study", "cli")], "beartype.beartype")
+torch.set_num_threads(1)
+
+QUICK = ("unit", "oracle", "contract", "surface")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as quick by their folder."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in QUICK:
+            item.add_marker(pytest.mark.quick)
