@@ -65,9 +65,9 @@ class Key:
         Returns:
             (N,) float64 with 53 random bits, never exactly 0 or 1.
         """
-        rows = np.asarray(rows).astype(np.uint64)
-        counter = np.empty((rows.size, 4), np.uint64)
-        counter[:, 0], counter[:, 1] = rows & _LOW, rows >> _SHIFT
+        wide = np.asarray(rows).astype(np.uint64)
+        counter = np.empty((wide.size, 4), np.uint64)
+        counter[:, 0], counter[:, 1] = wide & _LOW, wide >> _SHIFT
         counter[:, 2], counter[:, 3] = np.uint64(step & 0xFFFFFFFF), np.uint64((step >> 32) & 0xFFFFFFFF)
         words = philox4x32(counter, (self.seed & 0xFFFFFFFF, (self.seed >> 32) & 0xFFFFFFFF))
         bits = (words[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (words[:, 1] >> np.uint64(6))

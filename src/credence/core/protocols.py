@@ -83,6 +83,7 @@ class PrefixEvidence(Evidence, Protocol):
         ...
 
 
+@runtime_checkable
 class Target(Protocol):
     """What an engine infers: a prior and evidence (posterior.Posterior is one)."""
 

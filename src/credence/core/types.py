@@ -1,11 +1,13 @@
-"""The values that flow between rooms. Axes: B prompts, n draws a prompt, R = B·n rows (prompt-major), T tokens, V vocabulary.
+"""The values that flow between rooms.
+
+Axes: B prompts, n draws a prompt, R = B·n rows (prompt-major), T tokens, V vocabulary.
 
 State is carried on (Draws), information is looked at (Info, Finding): they are different types.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +19,7 @@ from credence.core.logspace import ess, normalise
 from credence.core.status import Status
 
 
+@runtime_checkable
 class Codec(Protocol):
     """Between a user's prompts and texts and the tokens of one prior."""
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,7 +43,9 @@ def load(
     try:
         with embedded.quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+            # Any: transformers wraps .to in a way that hides its first argument from a type checker.
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            model.to(device)
     except (OSError, ValueError, RuntimeError) as error:
         raise BackendError(f"the model {name!r} could not be read: {error}") from error
     codec = TextCodec(tokenizer, system, style)

@@ -57,14 +57,14 @@ class TextCodec:
             if not isinstance(prompt, str):
                 raise ConfigError("style 'raw' takes strings, not messages.")
             start = self.tokenizer.bos_token_id
-            return ([int(start)] if start is not None else []) + self.encode(prompt)
+            return ([start] if isinstance(start, int) else []) + self.encode(prompt)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         if self.system and messages[0].get("role") != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
         if self.style == "plain" or not self.tokenizer.chat_template:
             lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
             start = self.tokenizer.bos_token_id
-            return ([int(start)] if start is not None else []) + self.encode("\n".join([*lines, "Assistant:"]))
+            return ([start] if isinstance(start, int) else []) + self.encode("\n".join([*lines, "Assistant:"]))
         return self._chat(messages)
 
     def _chat(self, messages: list[dict[str, str]]) -> list[int]:
