@@ -35,7 +35,8 @@ def kl(log_q: Float[Tensor, "... N"], log_p: Float[Tensor, "... N"]) -> Float[Te
     """
     impossible = torch.isneginf(log_q)
     terms = torch.where(impossible, 0.0, torch.exp(log_q) * (log_q.masked_fill(impossible, 0.0) - log_p))
-    return terms.sum(-1)
+    # exp(-800) is 0 in float64, yet -800 is mass: 0 · inf must be inf here.
+    return torch.where(~impossible & torch.isneginf(log_p), math.inf, terms).sum(-1)
 
 
 def entropy(log_p: Float[Tensor, "... N"]) -> Float[Tensor, "..."]:

@@ -1,5 +1,6 @@
 """The oracle: every completion of an enumerable prior, its posterior, soft values and exact gradients' ingredients."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,13 @@ class Exact:
         return {s: i for i, s in enumerate(self.sequences)}
 
     def soft_optimal(self, prefix: Tokens) -> Float[Tensor, " V"]:
-        """log π*(token | prefix) = log π0 + log ψ*(prefix·token) − log ψ*(prefix): the policy whose product is p*."""
+        """log π*(token | prefix) = log π0 + log ψ*(prefix·token) − log ψ*(prefix): the policy whose product is p*.
+
+        The prior itself at a prefix that the posterior never reaches, where any law would do.
+        """
         step = self.log_step[prefix]
+        if self.log_value[prefix] == -math.inf:
+            return step
         values = torch.tensor([self.log_value[(*prefix, v)] for v in range(len(step))], dtype=torch.float64)
         return torch.where(torch.isneginf(step), step, step + values - self.log_value[prefix])
 

@@ -81,19 +81,23 @@ class TablePrior:
             self._memo[tokens] = row
         return self._memo[tokens]
 
-    def start(self, prompts: Prompts, n: int) -> list[Tokens]:
-        """State: the tokens of each row."""
+    def start(self, prompts: Prompts, n: int) -> list[Tokens | None]:
+        """State: the tokens of each row, None once it has ended."""
         return [ids for ids in prompts.ids for _ in range(n)]
 
-    def next_logits(self, state: list[Tokens]) -> Float[Tensor, "rows V"]:
-        """(rows, V) logits."""
-        return torch.stack([self.logits(tokens) for tokens in state])
+    def next_logits(self, state: list[Tokens | None]) -> Float[Tensor, "rows V"]:
+        """(rows, V) logits; zeros for a row that has ended, about which the table is never asked."""
+        over = torch.zeros(self.vocab, dtype=torch.float64)
+        return torch.stack([over if tokens is None else self.logits(tokens) for tokens in state])
 
-    def extend(self, state: list[Tokens], token: Int[Tensor, " rows"]) -> list[Tokens]:
-        """Append one token a row."""
-        return [(*tokens, t) for tokens, t in zip(state, token.tolist(), strict=True)]
+    def extend(self, state: list[Tokens | None], token: Int[Tensor, " rows"]) -> list[Tokens | None]:
+        """Append one token a row; the end token closes it."""
+        return [
+            None if tokens is None or t in self.ends else (*tokens, t)
+            for tokens, t in zip(state, token.tolist(), strict=True)
+        ]
 
-    def take(self, state: list[Tokens], rows: Int[Tensor, " k"]) -> list[Tokens]:
+    def take(self, state: list[Tokens | None], rows: Int[Tensor, " k"]) -> list[Tokens | None]:
         """The rows at these positions."""
         return [state[r] for r in rows.tolist()]
 

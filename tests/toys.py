@@ -1,0 +1,44 @@
+"""TOY-A of the science notes, section 0: 31 sequences, no random numbers, every quantity known to ten digits."""
+
+import math
+
+from credence.core.types import Prompts
+from credence.evidence.reward import Reward
+from credence.posterior.posterior import Posterior
+from credence.prior.table import TablePrior
+
+A, B, EOS = 0, 1, 2
+HORIZON = 4
+BETA = 0.5
+
+
+def code(tokens: tuple[int, ...]) -> int:
+    return sum((token + 1) * 3**i for i, token in enumerate(tokens))
+
+
+def prior_logits(tokens: tuple[int, ...]) -> list[float]:
+    return [math.sin(1 + 2 * code(tokens) + 3 * k) for k in range(3)]
+
+
+def policy_logits(tokens: tuple[int, ...]) -> list[float]:
+    return [x + 0.8 * math.cos(2 + code(tokens) + 1.7 * k) for k, x in enumerate(prior_logits(tokens))]
+
+
+def toy_reward(prompts: list, completions: list[tuple[int, ...]]) -> list[float]:
+    return [math.sin(1 + 0.7 * code(tokens)) for tokens in completions]
+
+
+def toy_prior() -> TablePrior:
+    return TablePrior(prior_logits, 3, EOS, HORIZON)
+
+
+def toy_policy() -> TablePrior:
+    return TablePrior(policy_logits, 3, EOS, HORIZON)
+
+
+def toy_prompts() -> Prompts:
+    return toy_prior().codec.prompts([()])
+
+
+def toy_a(beta: float = BETA) -> Posterior:
+    return Posterior(toy_prior(), Reward(toy_reward, beta, bound=1.0))
