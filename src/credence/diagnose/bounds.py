@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ContractError, ShapeError
@@ -135,7 +135,7 @@ def bracket(log_w: Float[Tensor, " n"], log_w_exact: Float[Tensor, " m"] | None 
 
 
 def balance(
-    log_joint: Float[Tensor, " n"], log_q: Float[Tensor, "n S"], counts: Float[Tensor, " S"]
+    log_joint: Float[Tensor, " n"], log_q: Float[Tensor, "n S"], counts: Num[Tensor, " S"]
 ) -> Float[Tensor, " n"]:
     """Log weights of draws pooled from S proposals: log joint − log Σ_s (n_s/n) q_s(x) (balance heuristic).
 

@@ -185,12 +185,13 @@ class PointMass:
         """
         if not 0 < epsilon <= 1:
             raise ConfigError(f"epsilon={epsilon}: a share in (0, 1] is needed; at 0 the target is δ itself.")
+        if epsilon == 1 or self.log_prob == 0:
+            return 0.0, 0.0
         p, rest = math.exp(self.log_prob), self.tv
-        ratio = math.log1p(-(1 - epsilon) * rest) - self.log_prob  # log(m/p)
-        m = 1 - (1 - epsilon) * rest
-        forward = m * ratio + rest * epsilon * math.log(epsilon) if epsilon < 1 else 0.0
-        inward = -p * ratio if p > 0 else 0.0
-        return forward, inward - rest * math.log(epsilon) if epsilon < 1 else 0.0
+        ratio = math.log1p(-epsilon * rest) - self.log_prob  # log(m/p), m = 1 − ε(1 − p)
+        forward = (1 - epsilon * rest) * ratio + rest * epsilon * math.log(epsilon)
+        backward = -rest * math.log(epsilon) - (p * ratio if p > 0 else 0.0)
+        return forward, backward
 
     def remedies(self, epsilon: float = 0.01) -> tuple[tuple[str, str], ...]:
         """Well-posed targets in the place of δ: (name, sentence with its numbers)."""

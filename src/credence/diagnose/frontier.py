@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ContractError, DegeneracyError, ShapeError
@@ -70,10 +69,10 @@ def _trusted(kl: float, log_w: Tensor) -> bool:
 
 
 def frontier(
-    rewards: Sequence[Float[Tensor, " n"]],
+    rewards: Sequence[Tensor],
     betas: Sequence[float],
-    other: Sequence[Float[Tensor, " n"]] | None = None,
-    measure: Sequence[Float[Tensor, " n"]] | None = None,
+    other: Sequence[Tensor] | None = None,
+    measure: Sequence[Tensor] | None = None,
     exact: bool = False,
 ) -> list[Optimum]:
     """The posterior's reward and divergence at each β: w = exp(other + r/β), E = Σ w̄ r, KL = Σ w̄ log w − log mean w.
@@ -82,7 +81,7 @@ def frontier(
     k̂ < pareto_threshold(n) for *every* prompt, because the plotted mean is no better than its worst part.
 
     Args:
-        rewards: r of prior draws, one tensor a prompt, reward units; -inf forbids a draw.
+        rewards: r of prior draws, one tensor (n,) a prompt, n may differ; reward units; -inf forbids a draw.
         betas: reward units per nat, each above 0.
         other: nats of the other evidence of each draw, held fixed (such as Ended); none by default. With it the curve
             is the family π0·other·e^{r/β}, whose slope is β only where the other evidence is 0.
@@ -108,10 +107,10 @@ def frontier(
 
 
 def beta_for_kl(
-    rewards: Sequence[Float[Tensor, " n"]],
+    rewards: Sequence[Tensor],
     kl: float,
-    other: Sequence[Float[Tensor, " n"]] | None = None,
-    measure: Sequence[Float[Tensor, " n"]] | None = None,
+    other: Sequence[Tensor] | None = None,
+    measure: Sequence[Tensor] | None = None,
     exact: bool = False,
 ) -> float:
     """The β at which the mean over prompts of KL(p*_β‖π0) is `kl` nats: a budget turned into evidence.

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,7 +20,7 @@ def tail_share(prompts: int, level: float) -> float:
 
     The percentile interval of B units is narrow by √((B − 1)/B) and uses normal where Student's quantiles belong;
     the share Φ(−√(B/(B − 1)) t_{B−1}) mends both and keeps invariance (Hesterberg 2015, "expanded percentile").
-    One prompt leaves only its draws: the plain share. Test: coverage in tests/unit/test_divergence.py.
+    One prompt leaves only its draws: the plain share. Test: coverage in tests/unit/test_intervals.py.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level={level}: a share in (0, 1) is needed, such as 0.95.")
@@ -52,12 +51,12 @@ def _checked(value: float, prompts: int, resamples: int) -> float:
 
 
 def interval(
-    per_prompt: Sequence[Float[Tensor, " n"]], key: Key, level: float = 0.95, resamples: int = 1000
+    per_prompt: Sequence[Tensor], key: Key, level: float = 0.95, resamples: int = 1000
 ) -> tuple[float, float, float]:
     """Mean over prompts of per-prompt means, with its interval over prompts and over draws within them.
 
     Args:
-        per_prompt: one tensor of per-draw values a prompt, +inf allowed; lengths may differ.
+        per_prompt: one tensor (n,) of per-draw values a prompt, +inf allowed; n may differ.
         key: of the resampling.
         level: nominal coverage.
         resamples: bootstrap repetitions; at least 400 for 95 %.
