@@ -44,7 +44,7 @@ def load(
         with embedded.quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
             # Any: transformers wraps .to in a way that hides its first argument from a type checker.
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             model.to(device)
     except (OSError, ValueError, RuntimeError) as error:
         raise BackendError(f"the model {name!r} could not be read: {error}") from error

@@ -1,0 +1,63 @@
+"""The examples of the documents run and print what the page says; every decision has its four parts."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tests.toys import toy_a, toy_prompts
+
+from credence.core.keys import Key
+from credence.core.protocols import Learner, Sampler
+from credence.study.toml import load_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = [p for p in sorted((ROOT / "docs").glob("*.md")) if ">>>" in p.read_text(encoding="utf-8")]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    found = re.findall(rf"```{language}\n(.+?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert found, f"{page} has no {language} block"
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_examples_print_what_the_page_says(page: Path) -> None:
+    result = doctest.testfile(str(page), module_relative=False, encoding="utf-8", optionflags=doctest.FAIL_FAST)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_some_page_has_examples() -> None:
+    assert "concepts" in [p.stem for p in PAGES]
+
+
+def test_the_config_for_those_who_come_from_trl_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "rewards.py").write_text(blocks("docs/coming-from-trl.md", "py")[0])
+    (tmp_path / "question.toml").write_text(blocks("docs/coming-from-trl.md", "toml")[0])
+    config = load_config(tmp_path / "question.toml")
+    assert [reward.beta for reward in config.evidence.reward] == [0.2]
+
+
+def test_the_skeletons_in_contributing_keep_the_protocols() -> None:
+    scope: dict[str, object] = {"__name__": "contributing"}
+    for block in blocks("CONTRIBUTING.md", "python"):
+        exec(compile(block, "CONTRIBUTING.md", "exec"), scope)
+    for name, protocol in (("MySampler", Sampler), ("MyLearner", Learner)):
+        engine = scope[name]
+        assert isinstance(engine, type)
+        assert isinstance(engine(), protocol)
+    sampler = scope["MySampler"]
+    assert isinstance(sampler, type)
+    draws = sampler().draw(Key(0), toy_a(), toy_prompts(), 32)
+    assert len(draws.completions) == 32
+    assert bool(torch.isfinite(draws.log_z).all())
+
+
+def test_decisions_are_numbered_and_complete() -> None:
+    pages = sorted((ROOT / "decisions").glob("*.md"))
+    assert [int(p.name[:4]) for p in pages] == list(range(1, len(pages) + 1))
+    parts = ["Context", "Choice", "What was rejected", "How we would know we were wrong"]
+    for page in pages:
+        assert re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE) == parts, page.name
