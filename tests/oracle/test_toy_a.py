@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tests.toys import BETA, toy_a, toy_policy, toy_prior, toy_prompts, toy_reward
 
 from credence.core.logspace import entropy, ess, kl
 from credence.diagnose.divergence import PointMass
@@ -13,6 +12,7 @@ from credence.evidence.constraint import Constraint
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
 from credence.prior.table import TablePrior
+from tests.toys import BETA, toy_a, toy_policy, toy_prior, toy_prompts, toy_reward
 
 HALF = 0.5001e-10  # half a unit in the tenth decimal
 A_B_A_EOS = (0, 1, 0, 2)

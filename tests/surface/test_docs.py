@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.toys import toy_a, toy_prompts
 
 from credence.core.keys import Key
 from credence.core.protocols import Learner, Sampler
 from credence.study.toml import load_config
+from tests.toys import toy_a, toy_prompts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [p for p in sorted((ROOT / "docs").glob("*.md")) if ">>>" in p.read_text(encoding="utf-8")]

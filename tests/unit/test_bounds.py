@@ -5,12 +5,12 @@ import math
 
 import pytest
 import torch
-from tests.toys import toy_a, toy_policy, toy_prompts
 
 from credence.core.errors import ConfigError, ContractError, ShapeError
 from credence.core.keys import Key
 from credence.diagnose.bounds import LogZ, balance, bracket, log_z, log_z_lower, log_z_upper
 from credence.posterior.exact import Exact, enumerate_posterior
+from tests.toys import toy_a, toy_policy, toy_prompts
 
 EXACT_BOUNDS = {1: (0.2340166, 1.3913864), 2: (0.4936215, 1.1580046), 3: (0.6046615, 1.0635627)}
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from tests.toys import toy_a, toy_policy, toy_prompts
 
 from credence.core.errors import ConfigError, ContractError
 from credence.core.keys import Key
 from credence.core.logspace import kl
 from credence.diagnose.divergence import PointMass, kl_forward, kl_forward_exact, kl_prior, kl_reverse, support_check
 from credence.posterior.exact import Exact, enumerate_posterior
+from tests.toys import toy_a, toy_policy, toy_prompts
 
 SURPRISE = -3.8933912134
 

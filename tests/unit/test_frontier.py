@@ -2,12 +2,12 @@ import math
 
 import pytest
 import torch
-from tests.toys import toy_a, toy_prompts, toy_reward
 
 from credence.core.errors import ConfigError, ContractError, DegeneracyError, ShapeError
 from credence.core.keys import Key
 from credence.diagnose.frontier import beta_for_kl, frontier
 from credence.posterior.exact import Exact, enumerate_posterior
+from tests.toys import toy_a, toy_prompts, toy_reward
 
 
 @pytest.fixture(scope="module")
