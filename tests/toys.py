@@ -3,6 +3,7 @@
 import math
 
 from credence.core.types import Prompts
+from credence.evidence.ended import Ended
 from credence.evidence.reward import Reward
 from credence.posterior.posterior import Posterior
 from credence.prior.table import TablePrior
@@ -42,3 +43,30 @@ def toy_prompts() -> Prompts:
 
 def toy_a(beta: float = BETA) -> Posterior:
     return Posterior(toy_prior(), Reward(toy_reward, beta, bound=1.0))
+
+
+# A second toy, where everything depends on the prompt: four tokens, two prompts of unlike length, one of which holds
+# the end token, and a reward that reads prompt and reply.
+
+TWO_END, TWO_HORIZON = 3, 3
+
+
+def two_logits(tokens: tuple[int, ...]) -> list[float]:
+    place = sum((token + 1) * 4**i for i, token in enumerate(tokens))
+    return [1.3 * math.cos(0.3 + 1.3 * place + 2.1 * k) for k in range(4)]
+
+
+def two_reward(prompts: list[tuple[int, ...]], completions: list[tuple[int, ...]]) -> list[float]:
+    return [
+        math.sin(0.5 + 0.9 * code(prompt + reply)) - 0.2 * len(reply)
+        for prompt, reply in zip(prompts, completions, strict=True)
+    ]
+
+
+def toy_two(on_prefix: bool = False) -> Posterior:
+    prior = TablePrior(two_logits, 4, TWO_END, TWO_HORIZON)
+    return Posterior(prior, Reward(two_reward, 0.4, on_prefix=on_prefix, bound=0.8) * Ended(-0.7))
+
+
+def two_prompts() -> Prompts:
+    return toy_two().prior.codec.prompts([(0,), (2, 3, 1)])

@@ -1,8 +1,9 @@
 """Evidence as an algebra: a * b adds nats, a ** tau scales them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -37,11 +38,51 @@ def twist(evidence: Evidence, prompts: Prompts, completions: Completions) -> Flo
     return out
 
 
+Readings = Mapping[str, Float[Tensor, " R"]]
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """Evidence that gives its nats and its readings from one look, so that a costly reward is called once a row."""
+
+    def measure(self, prompts: Prompts, completions: Completions) -> tuple[Float[Tensor, " R"], Readings]:
+        """log_lik (R,) in nats, and the readings."""
+        ...
+
+
+def measure(evidence: Evidence, prompts: Prompts, completions: Completions) -> tuple[Float[Tensor, " R"], Readings]:
+    """log_lik (R,) in nats and the readings, from one look where the evidence offers it, else from two."""
+    if isinstance(evidence, Measured):
+        return evidence.measure(prompts, completions)
+    return evidence.log_lik(prompts, completions), evidence.readings(prompts, completions)
+
+
+def max_log_lik(evidence: Evidence) -> float:
+    """The largest nats that this evidence can give; +inf where it does not say."""
+    return float(getattr(evidence, "max_log_lik", math.inf))
+
+
+def _merged(parts: Iterable[Readings]) -> Readings:
+    out: dict[str, Tensor] = {}
+    for part in parts:
+        for name, values in part.items():
+            unique, count = name, 2
+            while unique in out:
+                unique, count = f"{name}_{count}", count + 1
+            out[unique] = values
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class Product(Composable):
     """Independent pieces of evidence: log_lik = Σ log_lik of the factors. An impossible factor stays impossible."""
 
     factors: tuple[Evidence, ...]
+
+    @property
+    def max_log_lik(self) -> float:
+        """Sum of the factors' largest nats: a bound, not always reached."""
+        return sum(max_log_lik(f) for f in self.factors)
 
     def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """Sum of the factors' nats."""
@@ -51,16 +92,14 @@ class Product(Composable):
         """Sum of the factors' twists."""
         return torch.stack([twist(f, prompts, completions) for f in self.factors]).sum(0)
 
-    def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
+    def readings(self, prompts: Prompts, completions: Completions) -> Readings:
         """All factors' readings; a name used twice gets a number."""
-        out: dict[str, Tensor] = {}
-        for factor in self.factors:
-            for name, values in factor.readings(prompts, completions).items():
-                unique, count = name, 2
-                while unique in out:
-                    unique, count = f"{name}_{count}", count + 1
-                out[unique] = values
-        return out
+        return _merged(f.readings(prompts, completions) for f in self.factors)
+
+    def measure(self, prompts: Prompts, completions: Completions) -> tuple[Float[Tensor, " R"], Readings]:
+        """Both, from one look at each factor."""
+        looks = [measure(f, prompts, completions) for f in self.factors]
+        return torch.stack([nats for nats, _ in looks]).sum(0), _merged(readings for _, readings in looks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +116,11 @@ class Tempered(Composable):
         if not (self.tau >= 0 and math.isfinite(self.tau)):
             raise ConfigError(f"evidence ** {self.tau}: the power must be finite and at least 0.")
 
+    @property
+    def max_log_lik(self) -> float:
+        """tau × the inner bound."""
+        return self.tau * max_log_lik(self.inner) if self.tau > 0 else 0.0
+
     def _scale(self, nats: Tensor) -> Tensor:
         return torch.where(torch.isneginf(nats), nats, nats * self.tau)
 
@@ -88,6 +132,11 @@ class Tempered(Composable):
         """tau × the inner twist."""
         return self._scale(twist(self.inner, prompts, completions))
 
-    def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
+    def readings(self, prompts: Prompts, completions: Completions) -> Readings:
         """The inner readings, in their own unit."""
         return self.inner.readings(prompts, completions)
+
+    def measure(self, prompts: Prompts, completions: Completions) -> tuple[Float[Tensor, " R"], Readings]:
+        """Both, from one look at the inner evidence."""
+        nats, readings = measure(self.inner, prompts, completions)
+        return self._scale(nats), readings

@@ -65,6 +65,13 @@ class Reward(Composable):
         """r/β in nats, float64."""
         return self._values(prompts, completions) / self.beta
 
+    def measure(
+        self, prompts: Prompts, completions: Completions
+    ) -> tuple[Float[Tensor, " R"], Mapping[str, Float[Tensor, " R"]]]:
+        """log_lik and readings from one call of the function."""
+        values = self._values(prompts, completions)
+        return values / self.beta, {self.name: values}
+
     def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """r(prefix)/β where `on_prefix`, else 0 until the row has ended."""
         if self.on_prefix:
@@ -93,12 +100,12 @@ class Reward(Composable):
 
     def _call(self, given: list[Any], texts: list[Any], columns: dict[str, list[Any]]) -> Any:  # noqa: ANN401
         result: list[Any] = []
-        failure: list[Exception] = []
+        failure: list[BaseException] = []
 
         def work() -> None:
             try:
                 result.append(self.fn(given, texts, **columns))
-            except Exception as error:  # noqa: BLE001 - whatever a user's function raises is reported with its input
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is reported with its input
                 failure.append(error)
 
         # A thread can be abandoned when it hangs; a daemon does not keep the process alive.
@@ -124,7 +131,7 @@ class Reward(Composable):
         for i in range(min(len(texts), 64)):
             try:
                 self.fn(given[i : i + 1], texts[i : i + 1], **{k: v[i : i + 1] for k, v in columns.items()})
-            except Exception:  # noqa: BLE001 - the same failure again, now with one input
+            except (Exception, SystemExit):  # noqa: BLE001 - the same failure again, now with one input
                 return i
         return 0
 

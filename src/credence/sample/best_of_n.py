@@ -1,0 +1,173 @@
+"""Best-of-n: the best of n prior draws. It has a law of its own, near the posterior of some β but not equal to it.
+
+The law of its output under the prior's distribution function F of log_lik is F(r)^n − F⁻(r)^n at each value r, shared
+among completions of equal value in proportion to the prior.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from credence.core.errors import ConfigError, ShapeError
+from credence.core.keys import Key
+from credence.core.logspace import kl, log_mean_exp
+from credence.core.protocols import Guarantee, Target
+from credence.core.types import Cost, Draws, Prompts
+from credence.posterior.exact import Exact
+from credence.prior.steps import row_numbers
+from credence.sample.importance import Importance
+
+
+def kl_bound(of: int) -> float:
+    """log n − (n − 1)/n nats: KL(best-of-n‖π0) is at most this, and equals it where no two values are equal.
+
+    Source: Beirami et al. 2024 (2401.01879). Tested on TOY-A in tests/oracle/test_best_of_n.py.
+    """
+    return math.log(of) - (of - 1) / of
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """n draws a prompt, each the one of highest log_lik among `of` draws of the prior; ties fall by lot.
+
+    Law: π_n(x) = F(r)^n − F⁻(r)^n, shared ∝ π0 among equal r; see best_of_n_law. Guarantee: BIASED, with
+    KL(best-of-n‖π0) ≤ log n − (n − 1)/n (info: kl_bound) and
+    KL(best-of-n‖p*) = log Z − E[log_lik] + KL(best-of-n‖π0). log_q is the prior's, not the law's. log_z is the mean
+    weight of all draws made, so unbiased for Z.
+
+    Args:
+        of: n of best-of-n.
+
+    Cost: n·of draws a prompt. Source: SCIENCE 5.1; tested in tests/statistical/test_draws.py.
+    """
+
+    of: int = 16
+    guarantee: ClassVar[Guarantee] = Guarantee.BIASED
+
+    def __post_init__(self) -> None:
+        if self.of < 1:
+            raise ConfigError(f"of={self.of}: the best of at least one draw is needed.")
+
+    def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
+        """n draws a prompt, prompt-major."""
+        began = time.process_time()
+        drawn = Importance().draw(key.fold("candidates"), posterior, prompts, n * self.of)
+        return replace(pick(drawn, self.of, key), cost=Cost(drawn.cost.tokens, time.process_time() - began))
+
+
+def pick(prior_draws: Draws, of: int, key: Key) -> Draws:
+    """The best of each group of `of` stored prior draws, whose log_w is log_lik (`Importance()` makes them).
+
+    m draws a prompt give m // of groups, disjoint, so that the results are independent; what is left over is not used
+    for them, only for log_z.
+
+    Raises:
+        ShapeError: the prompts have different numbers of draws, or fewer than `of`.
+    """
+    prompts, given = len(prior_draws.prompts), prior_draws.completions
+    m = len(given) // max(1, prompts)
+    if len(given) == 0 or not torch.equal(given.prompt, torch.arange(prompts).to(given.prompt).repeat_interleave(m)):
+        raise ShapeError(
+            "best-of-n needs prior draws prompt by prompt, equally many of each: as Importance gives them."
+        )
+    if m < of:
+        raise ShapeError(f"best of {of} from {m} draws a prompt: at least {of} are needed.")
+    groups = m // of
+    nats = prior_draws.log_w.view(prompts, m)[:, : groups * of].reshape(prompts, groups, of)
+    lot = key.fold("ties").uniform(row_numbers(prompts, groups * of).numpy(), 0)
+    among = torch.from_numpy(lot).to(nats.device).view(prompts, groups, of)
+    winner = torch.where(nats == nats.max(-1, keepdim=True).values, among, -1.0).argmax(-1)
+    first = torch.arange(prompts)[:, None] * m + torch.arange(groups)[None, :] * of
+    rows = (first.to(winner) + winner).flatten()
+    return replace(
+        prior_draws,
+        completions=given.rows(rows),
+        log_q=prior_draws.log_q[rows],
+        log_w=torch.zeros(len(rows), dtype=torch.float64, device=nats.device),
+        key=key,
+        info={"kl_bound": torch.full((prompts,), kl_bound(of), dtype=torch.float64)},
+        readings={name: values[rows] for name, values in prior_draws.readings.items()},
+    )
+
+
+def best_of_n_law(exact: Exact, of: int) -> Float[Tensor, " N"]:
+    """log π_n of every completion of an enumerated prompt, in nats, in the order of exact.sequences.
+
+    Tested against SCIENCE 5.1's KL and E r in tests/oracle/test_best_of_n.py.
+    """
+    values, level = exact.log_lik.unique(return_inverse=True)
+    mass = torch.zeros(len(values), dtype=torch.float64).index_add(0, level, torch.exp(exact.log_prior))
+    upper = mass.cumsum(0) / mass.sum()
+    lower = torch.cat([upper.new_zeros(1), upper[:-1]])
+    gained = of * torch.log(upper) + torch.log1p(-((lower / upper) ** of))
+    return (exact.log_prior - torch.log(mass)[level] + gained[level]).where(mass[level] > 0, -torch.inf)
+
+
+def best_of_n_weights(log_lik: Float[Tensor, " m"], of: int) -> Float[Tensor, " m"]:
+    """Probability that each of m draws is the best of a random subset of `of` of them, ties shared equally.
+
+    Σ_i weight_i f_i is the U-statistic of E_best-of-n[f]: unbiased for m independent prior draws of one prompt, with
+    the least variance that m draws allow.
+
+    Raises:
+        ShapeError: of below 1 or above m.
+    """
+    m = len(log_lik)
+    if not 1 <= of <= m:
+        raise ShapeError(f"best of {of} from {m} draws: 1 to {m} can be asked for.")
+    _, level, size = log_lik.unique(return_inverse=True, return_counts=True)
+    upto = size.cumsum(0).double()
+    # C(c, n)/C(m, n), the chance that a whole subset lies among the c lowest, is 0 for c < n.
+    log_share = _log_choose(upto, of) - _log_choose(torch.tensor(float(m), dtype=torch.float64), of)
+    share = torch.where(upto >= of, torch.exp(log_share), 0.0)
+    gained = torch.diff(share, prepend=share.new_zeros(1))
+    return (gained / size)[level]
+
+
+def best_of_n_reward(values: Float[Tensor, " m"], of: int) -> float:
+    """Expected best of `of` from m prior draws of one prompt, in the values' unit: exact over all subsets.
+
+    Where another number than the one chosen by is wanted, use Σ best_of_n_weights(log_lik, of) · values.
+    """
+    return float(_mean(best_of_n_weights(values, of), values))
+
+
+def best_of_n_kl(log_lik: Float[Tensor, " m"], of: int) -> float:
+    """KL(best-of-n‖π0) in nats, from the ranks of m prior draws of one prompt.
+
+    Σ (F^n − F⁻^n) log[(F^n − F⁻^n)/(F − F⁻)] over the distinct values, F the draws' own distribution function: at most
+    kl_bound(of), and just below it where all values differ; ties make it smaller, as they make the truth.
+    """
+    _, size = log_lik.unique(return_counts=True)
+    upper = size.cumsum(0).double() / len(log_lik)
+    lower = torch.cat([upper.new_zeros(1), upper[:-1]])
+    return float(kl(torch.log(upper**of - lower**of), torch.log(size.double() / len(log_lik))))
+
+
+def best_of_n_kl_posterior(log_lik: Float[Tensor, " m"], of: int, log_z: float | None = None) -> float:
+    """KL(best-of-n‖p*) = log Z − E[log_lik] + KL(best-of-n‖π0), in nats, from m prior draws of one prompt.
+
+    Args:
+        log_lik: nats of each draw; -inf that best-of-n can return makes the divergence +inf.
+        of: n of best-of-n.
+        log_z: a better estimate of log Z than the mean weight of these draws, where there is one.
+    """
+    log_lik = log_lik.double()
+    level = float(log_mean_exp(log_lik)) if log_z is None else log_z
+    mean = float(_mean(best_of_n_weights(log_lik, of), log_lik))
+    return math.inf if mean == -math.inf else level - mean + best_of_n_kl(log_lik, of)
+
+
+def _mean(weights: Tensor, values: Tensor) -> Tensor:
+    return torch.where(weights > 0, weights * values.double(), 0.0).sum()
+
+
+def _log_choose(c: Tensor, n: int) -> Tensor:
+    """log C(c, n) for c ≥ n; meaningless below."""
+    inside = c.clamp(min=n)
+    return torch.lgamma(inside + 1) - torch.lgamma(inside - n + 1) - math.lgamma(n + 1)

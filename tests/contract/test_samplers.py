@@ -1,0 +1,182 @@
+"""Every engine that draws, against the laws that all share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+
+from credence.core.errors import ConfigError, ShapeError
+from credence.core.keys import Key
+from credence.core.protocols import Guarantee, Sampler
+from credence.core.status import Status
+from credence.core.types import Draws
+from credence.evidence.constraint import Constraint
+from credence.evidence.reward import Reward
+from credence.posterior.exact import enumerate_posterior
+from credence.posterior.posterior import Posterior
+from credence.prior.reshape import reshape
+from credence.prior.table import TablePrior
+from credence.sample.best_of_n import BestOfN
+from credence.sample.importance import Importance
+from credence.sample.rejection import Rejection, accept
+from credence.sample.smc import SMC
+from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_prompts
+
+ENGINES = {
+    "importance": (Importance(), Guarantee.UNBIASED_Z),
+    "importance, proposal": (Importance(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
+    "rejection": (Rejection(bound=2.0), Guarantee.EXACT),
+    "best of 3": (BestOfN(3), Guarantee.BIASED),
+    "smc": (SMC(8, 3, 0.9), Guarantee.UNBIASED_Z),
+    "smc, proposal": (SMC(5, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
+}
+every = pytest.mark.parametrize("engine", [e for e, _ in ENGINES.values()], ids=ENGINES)
+N = 6
+
+
+def same(a: Draws, b: Draws) -> bool:
+    return a.texts() == b.texts() and torch.equal(a.log_w, b.log_w) and torch.equal(a.log_z, b.log_z)
+
+
+def test_guarantees() -> None:
+    for engine, guarantee in ENGINES.values():
+        assert isinstance(engine, Sampler)
+        assert engine.guarantee is guarantee
+
+
+@every
+def test_draws_have_their_shapes(engine: Sampler) -> None:
+    posterior, prompts = toy_two(on_prefix=True), two_prompts()
+    draws = engine.draw(Key(1), posterior, prompts, N)
+    rows, width = draws.completions.ids.shape
+    assert draws.completions.prompt.tolist() == [0] * N + [1] * N
+    assert draws.log_q.shape == (rows, width)
+    assert draws.log_w.shape == (rows,)
+    assert draws.log_z.shape == draws.log_z_se.shape == (2,)
+    assert draws.status == (Status.OK, Status.OK)
+    assert all(values.shape == (2,) for values in draws.info.values())
+    assert bool((draws.log_q[~draws.completions.mask] == 0).all())
+    assert not bool(torch.isnan(draws.log_w).any())
+    assert draws.cost.tokens >= int(draws.completions.mask.sum()) > 0
+
+
+@every
+def test_same_key_same_draws(engine: Sampler) -> None:
+    posterior, prompts = toy_two(on_prefix=True), two_prompts()
+    first = engine.draw(Key(1), posterior, prompts, N)
+    assert same(first, engine.draw(Key(1), posterior, prompts, N))
+    assert not same(first, engine.draw(Key(2), posterior, prompts, N))
+
+
+@every
+def test_log_q_is_that_of_what_was_sampled_from(engine: Sampler) -> None:
+    posterior, prompts = toy_two(on_prefix=True), two_prompts()
+    draws = engine.draw(Key(1), posterior, prompts, N)
+    source = getattr(engine, "proposal", None) or posterior.prior
+    assert torch.allclose(draws.log_q, source.score(prompts, draws.completions), atol=1e-12, rtol=0)
+
+
+@every
+def test_readings_are_the_evidence_s(engine: Sampler) -> None:
+    posterior, prompts = toy_two(on_prefix=True), two_prompts()
+    draws = engine.draw(Key(1), posterior, prompts, N)
+    wanted = posterior.evidence.readings(prompts, draws.completions)
+    assert draws.readings.keys() == wanted.keys()
+    assert all(torch.equal(draws.readings[name], wanted[name]) for name in wanted)
+
+
+@every
+def test_nothing_possible_is_a_status_not_a_nan(engine: Sampler) -> None:
+    posterior = Posterior(toy_two().prior, Constraint(lambda tokens: False, "never"))
+    draws = engine.draw(Key(1), posterior, two_prompts(), 2)
+    wanted = Status.EMPTY if isinstance(engine, Rejection) else Status.DEGENERATE
+    assert draws.status == (wanted, wanted)
+    assert draws.log_z.tolist() == [-math.inf, -math.inf]
+    if not isinstance(engine, BestOfN):  # its law is its own: the best of three impossible ones is still its draw
+        assert draws.weights().sum() == 0
+    assert not bool(torch.isnan(draws.log_w).any())
+
+
+@every
+def test_settings_are_frozen_and_n_is_checked(engine: Sampler) -> None:
+    with pytest.raises(FrozenInstanceError):
+        engine.particles = 3  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ShapeError, match="n=0"):
+        engine.draw(Key(1), toy_two(), two_prompts(), 0)
+
+
+def test_a_reward_is_called_once_for_each_final_text() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def reward(prompts: Sequence[object], completions: Sequence[tuple[int, ...]]) -> list[float]:
+        seen.extend(completions)
+        return [0.1 * len(c) for c in completions]
+
+    posterior = Posterior(toy_prior(), Reward(reward, 0.5, bound=1.0))
+    Importance().draw(Key(1), posterior, toy_prompts(), 7)
+    assert len(seen) == 7
+    seen.clear()
+    SMC(8, 2, 0.0).draw(Key(1), posterior, toy_prompts(), 7)
+    assert len(seen) == 16
+
+
+def test_ess_of_the_prior_s_draws() -> None:
+    """ESS/n = Z²/E[w²] = 0.4403370304 exactly (SCIENCE 0); 20,000 draws come within 0.02 of it."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    share = math.exp(2 * exact.log_z - float(torch.logsumexp(exact.log_prior + 2 * exact.log_lik, 0)))
+    assert share == pytest.approx(0.4403370304, abs=0.5001e-10)
+    draws = Importance().draw(Key(2), toy_a(), toy_prompts(), 2000)
+    assert float(draws.info["ess"][0]) / 2000 == pytest.approx(share, abs=0.05)
+
+
+def test_a_proposal_with_other_leaves_is_refused() -> None:
+    shorter = TablePrior(lambda _: [0.0, 0.0, 0.0], 3, 2, 2)
+    for engine in (Importance(shorter), SMC(proposal=shorter)):
+        with pytest.raises(ConfigError, match="within 2 tokens"):
+            engine.draw(Key(1), toy_a(), toy_prompts(), 2)
+
+
+def test_smc_says_what_its_particles_are_worth() -> None:
+    one = SMC(16, 1, 0.9, toy_policy()).draw(Key(1), toy_a(), toy_prompts(), 40)
+    assert math.isnan(float(one.log_z_se[0]))  # one run has no standard error
+    many = SMC(16, 4, 0.9).draw(Key(1), toy_a(), toy_prompts(), 40)
+    assert float(many.log_z_se[0]) > 0
+    assert float(many.info["log_z_island_mean"][0]) <= float(many.log_z[0])
+    assert 1 <= float(many.info["ancestors"][0]) <= 64
+    assert len(set(many.texts())) <= float(many.info["unique"][0]) <= 31
+    never = SMC(16, 4, 0.0).draw(Key(1), toy_a(), toy_prompts(), 40)
+    assert float(never.info["resamplings"][0]) == 0
+    assert float(never.info["ancestors"][0]) == 64
+
+
+def test_rejection_needs_a_bound_and_names_what_breaks_it() -> None:
+    unbounded = Posterior(toy_prior(), Reward(lambda _, replies: [float(len(x)) for x in replies], 1.0))
+    with pytest.raises(ConfigError, match="Rejection\\(bound="):
+        Rejection().draw(Key(1), unbounded, toy_prompts(), 2)
+    with pytest.warns(RuntimeWarning, match=r"\(\d, .* above the bound 2: the draws"):
+        draws = Rejection(bound=2.0).draw(Key(1), unbounded, toy_prompts(), 20)
+    assert draws.status == (Status.BOUND_VIOLATED,)
+    assert float(draws.info["excess"][0]) == 2.0
+
+
+def test_rejection_keeps_what_it_found() -> None:
+    few = Rejection(most=400).draw(Key(1), toy_two(), two_prompts(), 300)
+    assert few.info["proposals"].tolist() == [400, 400]
+    assert [int(few.of(b).numel()) for b in range(2)] == few.info["accepted"].tolist()
+    assert all(0 < count < 300 for count in few.info["accepted"].tolist())
+
+
+def test_stored_draws_serve_rejection_as_fresh_ones_do() -> None:
+    """All accepted of 256 stored draws, and log Z from all their weights."""
+    stored = Importance().draw(Key(6), toy_two(), two_prompts(), 256)
+    accepted = accept(stored, 2.0, Key(7))
+    assert accepted.status == (Status.OK, Status.OK)
+    assert torch.equal(accepted.log_z, stored.log_z)
+    assert bool((accepted.log_w == 0).all())
+    first = accept(stored, 2.0, Key(7), 2)
+    assert first.completions.prompt.tolist() == [0, 0, 1, 1]
+    assert [first.texts()[2 * b : 2 * b + 2] for b in range(2)] == [
+        [accepted.texts()[int(r)] for r in accepted.of(b)[:2]] for b in range(2)
+    ]

@@ -1,0 +1,151 @@
+"""Wrong engines that draw; each must fail the very check that the right one passes in tests/statistical."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from credence.core.types import Completions, Prompts
+from credence.prior.reshape import Reshaped
+from credence.prior.table import TablePrior
+from credence.sample import particles, rejection
+from tests.mutants.runner import SEEDS, Mutant, kill
+from tests.statistical import checks
+
+Patch = pytest.MonkeyPatch
+
+
+def weights_not_reset(patch: Patch) -> None:
+    """After resampling, each particle keeps its ancestor's weight: what was resampled for counts twice."""
+    right = particles._settle
+    patch.setattr(particles, "_settle", lambda log_z, log_w, due: (right(log_z, log_w, due)[0], log_w))
+
+
+def log_z_not_banked(patch: Patch) -> None:
+    """Weights start again at 1, and what they had come to is lost."""
+    right = particles._settle
+    patch.setattr(particles, "_settle", lambda log_z, log_w, due: (log_z, right(log_z, log_w, due)[1]))
+
+
+def twist_counted_twice(patch: Patch) -> None:
+    """The final weight gains log_lik, and the last prefix's twist is not taken out of it."""
+    right = particles._log_potential
+
+    def wrong(
+        target: Any, prompts: Prompts, swarm: particles.Swarm, where: torch.Tensor, width: int, last: bool
+    ) -> torch.Tensor:
+        nats = right(target, prompts, swarm, where, width, last)
+        return torch.where(swarm.ended[where] | last, nats + swarm.log_twist[where], nats)
+
+    patch.setattr(particles, "_log_potential", wrong)
+
+
+def finished_reweighed(patch: Patch) -> None:
+    """A finished particle takes its final weight again at each step that others still grow."""
+    right = particles._resample
+
+    def wrong(swarm: particles.Swarm, uniform: torch.Tensor, threshold: float) -> torch.Tensor | None:
+        again = swarm.ended & (swarm.mask.sum(-1) < swarm.mask.any(0).sum())  # those that ended at an earlier step
+        swarm.log_w[again] += swarm.log_twist[again]
+        return right(swarm, uniform, threshold)
+
+    patch.setattr(particles, "_resample", wrong)
+
+
+def twist_never_taken_out(patch: Patch) -> None:
+    """Each step multiplies by ψ_t and does not divide by ψ_{t−1}."""
+
+    def wrong(swarm: particles.Swarm, where: torch.Tensor, log_ratio: torch.Tensor, after: torch.Tensor) -> None:
+        swarm.log_w[where] = swarm.log_w[where] + log_ratio + after
+        swarm.log_twist[where] = after
+
+    patch.setattr(particles, "_reweigh", wrong)
+
+
+def proposal_not_divided_out(patch: Patch) -> None:
+    """SMC forgets π0/q, as if the proposal were the prior."""
+    right = particles._reweigh
+    patch.setattr(particles, "_reweigh", lambda swarm, where, ratio, after: right(swarm, where, 0 * ratio, after))
+
+
+def resampling_at_random(patch: Patch) -> None:
+    """Particles are copied without regard to their weights, which are banked and reset all the same."""
+    right = particles.systematic
+    patch.setattr(particles, "systematic", lambda log_w, uniform: right(0 * log_w, uniform))
+
+
+def log_q_of_temperature_1(patch: Patch) -> None:
+    """Sampled at one temperature, recorded at 1 (the ratio of nanochat and TRL 4159)."""
+    right = Reshaped.sample
+
+    def wrong(self: Reshaped, key: Any, prompts: Prompts, n: int) -> tuple[Completions, torch.Tensor]:
+        completions, _ = right(self, key, prompts, n)
+        return completions, self.inner.score(prompts, completions)
+
+    patch.setattr(Reshaped, "sample", wrong)
+
+
+def prior_scored_at_temperature_1(patch: Patch) -> None:
+    """The prior was reshaped, its score was not (disco's log_score, 1.14 nats off at T = 0.5)."""
+    patch.setattr(Reshaped, "score", lambda self, prompts, completions: self.inner.score(prompts, completions))
+
+
+def end_unscored(patch: Patch) -> None:
+    """The end token's log-probability is left out of the score (disco, when pad is EOS)."""
+    right = TablePrior.score
+
+    def wrong(self: TablePrior, prompts: Prompts, completions: Completions) -> torch.Tensor:
+        end = torch.isin(completions.ids, torch.tensor(sorted(self.ends)))
+        return torch.where(end, 0.0, right(self, prompts, completions))
+
+    patch.setattr(TablePrior, "score", wrong)
+
+
+def rejection_clips(patch: Patch) -> None:
+    """A weight above the bound is accepted like one at the bound, and nothing is said."""
+    patch.setattr(rejection, "_SLACK", math.inf)
+
+
+def rejection_counts_the_last_batch(patch: Patch) -> None:
+    """Ẑ is the mean weight of whole batches, the last one too: a lucky batch ends the search."""
+    right = rejection.accept
+    patch.setattr(
+        rejection, "accept", lambda draws, bound, key, n=None, *, stopped_at=None: right(draws, bound, key, n)
+    )
+
+
+def rejection_by_half_the_evidence(patch: Patch) -> None:
+    """The uniform's logarithm is doubled before it is compared: √w decides, as if β were twice as large."""
+    right = rejection._accepted
+    patch.setattr(
+        rejection, "_accepted", lambda draws, bound, key: right(replace(draws, log_w=draws.log_w / 2), bound / 2, key)
+    )
+
+
+MUTANTS = (
+    Mutant("weights not reset", checks.check_smc, weights_not_reset),
+    Mutant("weights not reset, without twist", checks.check_smc_untwisted, weights_not_reset),
+    Mutant("log Z not banked", checks.check_smc, log_z_not_banked),
+    Mutant("log Z not banked, islands", checks.check_smc_islands, log_z_not_banked),
+    Mutant("twist counted twice in the final weight", checks.check_smc, twist_counted_twice),
+    Mutant("twist never taken out", checks.check_smc_islands, twist_never_taken_out),
+    Mutant("finished particles weighed again", checks.check_smc, finished_reweighed),
+    Mutant("finished particles weighed again, without twist", checks.check_smc_untwisted, finished_reweighed),
+    Mutant("SMC's proposal not divided out", checks.check_smc_islands, proposal_not_divided_out),
+    Mutant("resampling blind to the weights", checks.check_smc, resampling_at_random),
+    Mutant("log q of temperature 1", checks.check_importance_proposal, log_q_of_temperature_1),
+    Mutant("prior scored at temperature 1", checks.check_importance_reshaped, prior_scored_at_temperature_1),
+    Mutant("end token unscored", checks.check_importance_proposal, end_unscored),
+    Mutant("rejection that clips", checks.check_rejection_bound, rejection_clips),
+    Mutant("rejection that counts its last batch", checks.check_rejection_log_z, rejection_counts_the_last_batch),
+    Mutant("rejection by half the evidence", checks.check_rejection, rejection_by_half_the_evidence),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
+def test_mutant_dies(mutant: Mutant, seed: int) -> None:
+    kill(mutant, seed)

@@ -1,0 +1,205 @@
+"""What the engines that draw are held to, as functions of a seed: each passes, or raises AssertionError.
+
+The real tests (test_draws.py) and the mutants (tests/mutants) run the same functions. Every statistic rejects a right
+engine with probability ALARM = 1e-6 at most: a chi-square test for draws that follow a stated law, a z-test with
+Bonferroni for unbiasedness over many independent runs. Runs are copies of one prompt, whose uniforms differ by row.
+
+A check that could not have seen a fault (resampling never fired) raises RuntimeError: neither passed nor failed.
+"""
+
+import math
+import warnings
+
+import torch
+from scipy.stats import chi2
+
+from credence.core.keys import Key
+from credence.core.status import Status
+from credence.core.types import Draws, Prompts
+from credence.evidence.reward import Reward
+from credence.posterior.exact import Exact, enumerate_posterior
+from credence.posterior.posterior import Posterior
+from credence.prior.reshape import reshape
+from credence.sample.best_of_n import BestOfN, best_of_n_law
+from credence.sample.importance import Importance
+from credence.sample.rejection import Rejection
+from credence.sample.smc import SMC
+from tests.toys import toy_a, toy_policy, toy_prompts, toy_reward, toy_two, two_prompts
+
+ALARM = 1e-6
+"""Chance that a right engine is called wrong, each check."""
+
+
+def copies(prompts: Prompts, runs: int) -> Prompts:
+    """`runs` independent runs of each prompt: all of the first prompt, then all of the second."""
+    return prompts.take([b for b in range(len(prompts)) for _ in range(runs)])
+
+
+def features(sequence: tuple[int, ...], end: int) -> list[float]:
+    """Test functions: 1, what it starts with, how long it is, whether it ended, something that tells all apart."""
+    code = sum((token + 1) * 5**i for i, token in enumerate(sequence))
+    return [1.0, float(sequence[0] == 0), float(len(sequence)), float(sequence[-1] == end), 1.5 + math.sin(2.0 * code)]
+
+
+def p_unbiased(draws: Draws, exacts: list[Exact], end: int) -> float:
+    """p-value of E[Ẑ Σ w̄ f] = Z E_p*[f] for all features and prompts; the draws are of copies(prompts, runs)."""
+    count = len(draws.prompts)
+    runs, n = count // len(exacts), len(draws.log_w) // count
+    values = torch.tensor([features(s, end) for s in draws.texts()], dtype=torch.float64).view(len(exacts), runs, n, -1)
+    weights = draws.weights().view(len(exacts), runs, n, 1)
+    log_z = draws.log_z.view(len(exacts), runs)
+    least = 1.0
+    tests = len(exacts) * values.shape[-1]
+    for b, exact in enumerate(exacts):
+        truth = torch.tensor([features(s, end) for s in exact.sequences], dtype=torch.float64)
+        mean = (torch.exp(exact.log_p)[:, None] * truth).sum(0)
+        ratio = torch.exp(log_z[b] - exact.log_z)[:, None] * (weights[b] * values[b]).sum(1) / mean
+        z = (ratio.mean(0) - 1) / ratio.std(0) * math.sqrt(runs)
+        least = min(least, *(tests * math.erfc(abs(float(x)) / math.sqrt(2)) for x in z))
+    return least
+
+
+def p_law(draws: Draws, exact: Exact, log_law: torch.Tensor) -> float:
+    """p-value that equally weighted draws follow this law, by chi-square; cells expected under 20 times are pooled."""
+    place, total = exact.index(), len(draws.log_w)
+    if total < 500:
+        raise RuntimeError(f"{total} draws: too few for this check to see anything")
+    observed = torch.bincount(torch.tensor([place[s] for s in draws.texts()]), minlength=len(place)).double()
+    expected = total * torch.exp(log_law)
+    order = expected.argsort(descending=True)
+    observed, expected = observed[order], expected[order]
+    cells = int((expected >= 20).sum())
+    if cells < len(place):  # the rest as one cell, joined to the smallest if it is small itself
+        cells -= int(expected[cells:].sum() < 20)
+        observed = torch.cat([observed[:cells], observed[cells:].sum(0, keepdim=True)])
+        expected = torch.cat([expected[:cells], expected[cells:].sum(0, keepdim=True)])
+    return float(chi2.sf(float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1))
+
+
+def hold(p: float, what: str) -> None:
+    """Fail where the p-value lies under the alarm."""
+    assert p >= ALARM, f"{what}: p = {p:.3g}, under {ALARM:g}"
+
+
+def of_toy_two(posterior: Posterior) -> list[Exact]:
+    """Both prompts of the second toy, enumerated."""
+    return [enumerate_posterior(posterior, two_prompts().take([b])) for b in range(2)]
+
+
+def check_importance(seed: int) -> None:
+    """Draws of the prior weighted by exp(log_lik)."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    draws = Importance().draw(Key(seed), toy_a(), copies(toy_prompts(), 3000), 4)
+    hold(p_unbiased(draws, [exact], 2), "importance, prior as proposal")
+
+
+def check_importance_proposal(seed: int) -> None:
+    """A proposal colder than the prior: its log q is of the temperature it samples at, the prior's score of the end."""
+    posterior = toy_two()
+    engine = Importance(reshape(posterior.prior, 0.8))
+    draws = engine.draw(Key(seed), posterior, copies(two_prompts(), 1000), 4)
+    hold(p_unbiased(draws, of_toy_two(posterior), 3), "importance, colder proposal")
+
+
+def check_importance_reshaped(seed: int) -> None:
+    """A prior colder than the proposal: the prior must be scored at its own temperature."""
+    plain = toy_two()
+    posterior = Posterior(reshape(plain.prior, 0.7), plain.evidence)
+    draws = Importance(plain.prior).draw(Key(seed), posterior, copies(two_prompts(), 1000), 4)
+    hold(p_unbiased(draws, of_toy_two(posterior), 3), "importance, colder prior")
+
+
+def check_smc(seed: int) -> None:
+    """Prior as proposal, the reward of a prefix as twist, resampling more than twice a run on average."""
+    posterior = Posterior(toy_a().prior, Reward(toy_reward, 0.5, on_prefix=True))
+    exact = enumerate_posterior(posterior, toy_prompts())
+    draws = SMC(8, 1, 0.8).draw(Key(seed), posterior, copies(toy_prompts(), 1200), 4)
+    fired = float(draws.info["resamplings"].mean())
+    if fired < 1.2:
+        raise RuntimeError(f"resampling fired {fired:.2f} times a run: this check would see nothing")
+    hold(p_unbiased(draws, [exact], 2), "SMC on TOY-A")
+
+
+def check_smc_islands(seed: int) -> None:
+    """Two prompts, islands, a colder proposal, a prior that is reshaped itself, an untwisted factor."""
+    plain = toy_two(on_prefix=True)
+    posterior = Posterior(reshape(plain.prior, 0.9), plain.evidence)
+    engine = SMC(6, 2, 0.9, reshape(plain.prior, 0.75))
+    draws = engine.draw(Key(seed), posterior, copies(two_prompts(), 500), 3)
+    fired = float(draws.info["resamplings"].mean())
+    if fired < 2:
+        raise RuntimeError(f"resampling fired {fired:.2f} times in two islands: this check would see nothing")
+    hold(p_unbiased(draws, of_toy_two(posterior), 3), "SMC on the second toy")
+
+
+def check_smc_untwisted(seed: int) -> None:
+    """Evidence that says nothing of prefixes, and another model as proposal."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    draws = SMC(8, 1, 0.95, toy_policy()).draw(Key(seed), toy_a(), copies(toy_prompts(), 1200), 4)
+    if float(draws.info["resamplings"].mean()) < 1:
+        raise RuntimeError("resampling fired less than once a run: this check would see nothing")
+    hold(p_unbiased(draws, [exact], 2), "SMC without twist")
+
+
+def check_rejection(seed: int) -> None:
+    """Accepted draws follow the posterior, both prompts, with the bound that the evidence knows."""
+    posterior = toy_two()
+    draws = Rejection(most=100_000).draw(Key(seed), posterior, two_prompts(), 1000)
+    for b, exact in enumerate(of_toy_two(posterior)):
+        rows = draws.of(b)
+        hold(p_law(_only(draws, rows), exact, exact.log_p), f"rejection, prompt {b}")
+
+
+def check_rejection_bound(seed: int) -> None:
+    """A bound that is too low: the engine says so, or its draws are exact all the same."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        draws = Rejection(bound=1.0, most=100_000).draw(Key(seed), toy_a(), toy_prompts(), 5000)
+    if draws.status[0] is not Status.BOUND_VIOLATED:
+        hold(p_law(draws, exact, exact.log_p), "rejection under a bound of 1 nat")
+
+
+def check_rejection_log_z(seed: int) -> None:
+    """Ẑ is unbiased though the search stops when it has found enough."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    draws = Rejection().draw(Key(seed), toy_a(), copies(toy_prompts(), 4000), 2)
+    ratio = torch.exp(draws.log_z - exact.log_z)
+    z = float((ratio.mean() - 1) / ratio.std()) * math.sqrt(len(ratio))
+    hold(math.erfc(abs(z) / math.sqrt(2)), f"rejection's Ẑ/Z, mean {float(ratio.mean()):.4f}")
+
+
+def check_acceptance(seed: int) -> None:
+    """The share accepted, at the smallest bound that holds, is Z/max w = 0.3241270413 (SCIENCE 0)."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    draws = Rejection(bound=float(exact.log_lik.max()), most=10_000).draw(Key(seed), toy_a(), toy_prompts(), 10_000)
+    share, rate = float(draws.info["acceptance"]), 0.3241270413
+    z = (share - rate) / math.sqrt(rate * (1 - rate) / 10_000)
+    hold(math.erfc(abs(z) / math.sqrt(2)), f"acceptance {share:.4f}")
+
+
+def check_best_of_n(seed: int) -> None:
+    """Draws follow F^n − F⁻^n, ties shared in proportion to the prior (rewards rounded to halves, so that they tie)."""
+
+    def rounded(prompts: list, completions: list[tuple[int, ...]]) -> list[float]:
+        return [round(2 * value) / 2 for value in toy_reward(prompts, completions)]
+
+    posterior = Posterior(toy_a().prior, Reward(rounded, 0.5))
+    exact = enumerate_posterior(posterior, toy_prompts())
+    for of in (2, 5):
+        draws = BestOfN(of).draw(Key(seed), posterior, toy_prompts(), 3000)
+        hold(p_law(draws, exact, best_of_n_law(exact, of)), f"best of {of}")
+
+
+def _only(draws: Draws, rows: torch.Tensor) -> Draws:
+    return Draws(
+        draws.prompts, draws.completions.rows(rows), draws.log_q[rows], draws.log_w[rows], draws.log_z, draws.log_z_se,
+        draws.status, draws.cost, draws.key,
+    )  # fmt: skip
+
+
+CHECKS = (
+    check_importance, check_importance_proposal, check_importance_reshaped, check_smc, check_smc_islands,
+    check_smc_untwisted, check_rejection, check_rejection_bound, check_rejection_log_z, check_acceptance,
+    check_best_of_n,
+)  # fmt: skip
