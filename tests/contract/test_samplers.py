@@ -161,6 +161,17 @@ def test_rejection_needs_a_bound_and_names_what_breaks_it() -> None:
     assert float(draws.info["excess"][0]) == 2.0
 
 
+def test_rejection_knows_the_bound_of_composed_evidence() -> None:
+    """Sums over factors, tau times where tempered; a factor that does not say makes the whole unknown."""
+    plain = toy_two()  # bound 0.8 at β = 0.4, and Ended, at most 0
+    assert Rejection().known_bound(plain) == pytest.approx(2.0)
+    assert Rejection().known_bound(plain.tempered(0.25)) == pytest.approx(0.5)
+    assert Rejection().known_bound(plain.tempered(0.0)) == 0
+    silent = Posterior(plain.prior, plain.evidence * Reward(lambda _, replies: [0.0] * len(replies), 1.0))
+    with pytest.raises(ConfigError, match="finite bound"):
+        Rejection().known_bound(silent)
+
+
 def test_rejection_keeps_what_it_found() -> None:
     few = Rejection(most=400).draw(Key(1), toy_two(), two_prompts(), 300)
     assert few.info["proposals"].tolist() == [400, 400]

@@ -16,6 +16,7 @@ from scipy.stats import chi2
 from credence.core.keys import Key
 from credence.core.status import Status
 from credence.core.types import Draws, Prompts
+from credence.evidence.constraint import Constraint
 from credence.evidence.reward import Reward
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
@@ -141,6 +142,18 @@ def check_smc_untwisted(seed: int) -> None:
     hold(p_unbiased(draws, [exact], 2), "SMC without twist")
 
 
+def check_smc_hard(seed: int) -> None:
+    """A hard constraint beside the twist: particles and whole islands become impossible, and Ẑ stays unbiased."""
+    long_enough = Constraint(lambda tokens: tokens[-1] == 2 and len(tokens) > 2, "ended after the second token")
+    posterior = Posterior(toy_a().prior, Reward(toy_reward, 0.5, on_prefix=True) * long_enough)
+    exact = enumerate_posterior(posterior, toy_prompts())
+    draws = SMC(4, 1, 0.9).draw(Key(seed), posterior, copies(toy_prompts(), 2000), 3)
+    dead = sum(status is Status.DEGENERATE for status in draws.status)
+    if dead < 20 or float(draws.info["resamplings"].mean()) < 1:
+        raise RuntimeError(f"{dead} dead runs, or hardly any resampling: this check would see nothing")
+    hold(p_unbiased(draws, [exact], 2), "SMC under a hard constraint")
+
+
 def check_rejection(seed: int) -> None:
     """Accepted draws follow the posterior, both prompts, with the bound that the evidence knows."""
     posterior = toy_two()
@@ -200,6 +213,6 @@ def _only(draws: Draws, rows: torch.Tensor) -> Draws:
 
 CHECKS = (
     check_importance, check_importance_proposal, check_importance_reshaped, check_smc, check_smc_islands,
-    check_smc_untwisted, check_rejection, check_rejection_bound, check_rejection_log_z, check_acceptance,
-    check_best_of_n,
+    check_smc_untwisted, check_smc_hard, check_rejection, check_rejection_bound, check_rejection_log_z,
+    check_acceptance, check_best_of_n,
 )  # fmt: skip
