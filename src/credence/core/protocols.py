@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -106,8 +106,7 @@ class Guarantee(Enum):
 class Sampler(Protocol):
     """An engine that draws. Settings are fields; n is the number of draws returned a prompt."""
 
-    @property
-    def guarantee(self) -> Guarantee: ...
+    guarantee: ClassVar[Guarantee]
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws: ...
 
@@ -124,8 +123,8 @@ class Scored:
         mask: (R, T) the policy's own tokens.
         prompt: (R,) the prompt of each row.
         prompts: B.
-        kl: (R, T) full-vocabulary KL(π‖π0) at each step, with gradient; only where the learner needs "kl".
         log_z: (B,) an estimate of log Z, only where the learner needs "log_z".
+        readings: (R,) raw evidence values by name; they are only reported.
     """
 
     log_pi: Float[Tensor, "R T"]
@@ -135,8 +134,8 @@ class Scored:
     mask: Bool[Tensor, "R T"]
     prompt: Int[Tensor, " R"]
     prompts: int
-    kl: Float[Tensor, "R T"] | None = None
     log_z: Float[Tensor, " B"] | None = None
+    readings: Mapping[str, Float[Tensor, " R"]] = field(default_factory=dict)
 
 
 Loss = Callable[[Scored], tuple[Float[Tensor, ""], Info]]
@@ -151,9 +150,9 @@ class Batch:
     log_q: Float[Tensor, "R T"]
     log_prior: Float[Tensor, "R T"]
     log_lik: Float[Tensor, " R"]
-    needs: frozenset[str] = field(default_factory=frozenset)
     on_policy: bool = False
     log_z: Float[Tensor, " B"] | None = None
+    readings: Mapping[str, Float[Tensor, " R"]] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -167,7 +166,7 @@ class Learner(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the loss reads beyond the common fields: "kl", "log_z"."""
+        """What the loss reads beyond the common fields: "log_z"."""
         ...
 
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]: ...

@@ -1,0 +1,48 @@
+"""The command line. Everything heavy is imported inside the commands, so that --help answers at once."""
+
+from typing import Annotated
+
+import typer
+
+from credence.cli.diagnose import diagnose
+from credence.cli.edge import Edge
+from credence.cli.init import init
+from credence.cli.kl import kl
+from credence.cli.models import models
+from credence.cli.run import run
+from credence.cli.sample import sample
+from credence.cli.score import score
+
+app = typer.Typer(
+    cls=Edge,
+    name="credence",
+    help="Prior and evidence in, posterior out: by sampling or by training, measured in nats.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, sample, score, kl, diagnose, models, init):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import credence
+
+        typer.echo(f"credence {credence.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Prior and evidence in, posterior out: by sampling or by training, measured in nats."""
+
+
+if __name__ == "__main__":
+    app()

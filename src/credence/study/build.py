@@ -1,0 +1,129 @@
+"""From checked settings to the parts: prior, evidence, prompts."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from credence.core.errors import BackendError, ConfigError
+from credence.core.keys import Key
+from credence.core.protocols import Evidence
+from credence.evidence.constraint import Constraint, between, contains, matches
+from credence.evidence.ended import Ended
+from credence.evidence.product import Product
+from credence.evidence.reward import Reward
+from credence.prior.hf import LMPrior
+from credence.prior.load import load
+from credence.prior.reshape import Reshaped, reshape
+from credence.study.config import ConstraintConfig, EvidenceConfig, PriorConfig, RewardConfig, RunConfig
+from credence.study.data import PromptSet, Split, load_prompts, split
+from credence.study.functions import load_function
+
+
+def evidence(config: RunConfig) -> Evidence:
+    """The product of all entries; readings bear the rewards' names.
+
+    Raises:
+        ConfigError: a reward file that cannot be used.
+    """
+    given: EvidenceConfig = config.evidence
+    parts: list[Evidence] = [_reward(r, config) for r in given.reward]
+    parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
+    parts += [_constraint(c) for c in given.constraint]
+    if not parts:
+        raise ConfigError(
+            "evidence is empty: the posterior would be the prior. Give a reward, a constraint or ended.cut."
+        )
+    return parts[0] if len(parts) == 1 else Product(tuple(parts))
+
+
+def _reward(config: RewardConfig, run: RunConfig) -> Reward:
+    fn = load_function(config.fn, run.folder)
+    name = config.name or str(getattr(fn, "__name__", "reward"))
+    bound = 1.0 if config.bound is None and config.fn == "vader" else config.bound
+    if config.weight < 0:
+        fn, name = _negated(fn), f"-{name}"
+    return Reward(
+        fn,
+        config.beta / abs(config.weight),  # weight · r / beta nats, the reading stays r
+        name=name,
+        on_prefix=config.on_prefix,
+        timeout=config.timeout,
+        bound=math.inf if bound is None else bound,
+    )
+
+
+def _negated(fn: Callable[..., Sequence[float]]) -> Callable[..., list[float]]:
+    from functools import wraps
+
+    @wraps(fn)  # keeps the signature, by which columns are handed over
+    def negative(*args: Any, **columns: Any) -> list[float]:  # noqa: ANN401 - passes through what Reward hands over
+        return [-value for value in fn(*args, **columns)]
+
+    return negative
+
+
+def _constraint(config: ConstraintConfig) -> Constraint:
+    if config.contains:
+        return contains(*config.contains, otherwise=config.otherwise)
+    if config.matches:
+        return matches(config.matches, otherwise=config.otherwise)
+    return between(config.min_chars, config.max_chars, otherwise=config.otherwise)
+
+
+def model(config: RunConfig) -> LMPrior:
+    """The model itself, at temperature 1; a relative folder begins at the config file's.
+
+    Raises:
+        ConfigError: unknown model or device.
+        BackendError: its files cannot be read.
+    """
+    given: PriorConfig = config.prior
+    check_device(given.device)
+    beside = config.folder / given.model
+    return load(
+        str(beside) if beside.is_dir() else given.model,
+        horizon=given.horizon,
+        system=given.system,
+        style=given.style,
+        device=given.device,
+        dtype=getattr(torch, given.dtype),
+    )
+
+
+def prior(config: RunConfig, base: LMPrior | None = None) -> Reshaped:
+    """The prior: the model (loaded, unless given) at the config's temperature, top-k and top-p."""
+    given = config.prior
+    return reshape(base or model(config), given.temperature, given.top_k, given.top_p)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or this machine does not have.
+
+    Raises:
+        ConfigError: not a device's name.
+        BackendError: not on this machine.
+    """
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ConfigError(f"device {device!r}: torch knows no such device; write cpu, cuda, cuda:1 or mps.") from None
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"device {device!r} is not to be had here ({reason}). Use --device cpu.") from error
+    if kind == "meta":
+        raise ConfigError("device 'meta' holds no numbers; write cpu, cuda, cuda:1 or mps.")
+
+
+def prompt_sets(config: RunConfig) -> tuple[PromptSet, Split]:
+    """All prompts, and who goes where by the config's seed.
+
+    Raises:
+        ConfigError: the source cannot be read or holds too few.
+    """
+    given = config.prompts
+    found = load_prompts(given.source, config.folder)
+    return found, split(len(found), given.train, given.validation, given.heldout, Key(config.seed))

@@ -1,0 +1,233 @@
+"""A run as a file: every setting with its meaning, checked before anything is loaded.
+
+Reading the file, `--set`, profiles and error messages live in study/toml.py; the parts are made in study/build.py.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from credence.core.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
+    return [value] if isinstance(value, dict) else value
+
+
+class Section(BaseModel):
+    """A table of the file: nothing unknown is accepted, nothing is converted, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class PriorConfig(Section):
+    """Who speaks."""
+
+    model: str = Field("smollm2", description='"smollm2" (embedded), a folder, or a hub id')
+    system: str = Field("Reply with one short sentence.", description="system message before every prompt")
+    style: Literal["chat", "plain", "raw"] = Field(
+        "chat", description="chat: the model's template; plain: role names; raw: the text itself, for base models"
+    )
+    temperature: Rate = Field(0.7, description="reshapes the prior: what is sampled is what is scored")
+    top_k: Count | None = Field(None, examples=[50], description="for `credence sample` only: training refuses it")
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, examples=[0.95], description="for `credence sample` only: training refuses it"
+    )
+    horizon: Count = Field(24, description="most tokens of a reply, the end token counted")
+    device: str = Field("cpu", description='a torch device: "cpu", "cuda", "cuda:1", "mps"')
+    dtype: Literal["float32", "bfloat16", "float64"] = Field("float32", description="of the weights")
+
+
+class PromptsConfig(Section):
+    """What is asked."""
+
+    source: str = Field(
+        "chatterbot:english",
+        description="conversation openers of a language, or a file: .jsonl (prompt or messages), .csv (column prompt), "
+        ".txt (one a line); other columns reach your rewards by name",
+    )
+    train: int = Field(0, ge=0, description="prompts to train on; 0: all that the other two leave")
+    validation: Count = Field(8, description="prompts that choose the best checkpoint")
+    heldout: Count = Field(8, description="prompts that only the final ruler sees; they choose nothing")
+
+
+class RewardConfig(Section):
+    """One reward: nats = weight · r / beta."""
+
+    fn: str = Field(description='"vader", or "file.py:function" with fn(prompts, completions, **columns) -> floats')
+    beta: float = Field(description="reward units per nat: small is strong evidence")
+    weight: float = Field(1.0, description="scales this reward among several; negative: less of it is better")
+    name: str = Field("", description="of the reading in reports; the function's own name by default")
+    bound: float | None = Field(
+        None,
+        examples=[1.0],
+        description="largest value the reward (negated, if weight is negative) can take: rejection needs it",
+    )
+    on_prefix: bool = Field(
+        False,
+        description="unfinished texts already hint at the reward: SMC then steers by it (never changes the target)",
+    )
+    timeout: Rate = Field(60.0, description="seconds after which one call is given up")
+
+    @field_validator("beta")
+    @classmethod
+    def _positive(cls, beta: float) -> float:
+        if not (beta > 0 and math.isfinite(beta)):
+            raise ValueError(
+                "reward units per nat must be finite and above 0 (for the pure maximum there is no posterior; "
+                "try 0.05 times the reward's range)"
+            )
+        return beta
+
+    @field_validator("weight")
+    @classmethod
+    def _usable(cls, weight: float) -> float:
+        if weight == 0 or not math.isfinite(weight):
+            raise ValueError("a finite weight other than 0 is needed (remove the entry to ignore the reward)")
+        return weight
+
+
+class EndedConfig(Section):
+    """A reply should come to its own end."""
+
+    cut: float = Field(-3.0, le=0, description="nats of a reply that the horizon cut; 0 switches it off")
+
+
+class ConstraintConfig(Section):
+    """An event of the text: give contains, or matches, or min_chars and max_chars."""
+
+    contains: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="at least one of these stands in the reply"
+    )
+    matches: str = Field("", description="a regular expression found in the reply")
+    min_chars: int = Field(0, ge=0, description="least characters")
+    max_chars: int | None = Field(None, ge=0, description="most characters")
+    otherwise: float = Field(-math.inf, lt=0, description="nats where it fails; training needs a finite value")
+
+    @model_validator(mode="after")
+    def _one_event(self) -> Self:
+        length = self.min_chars > 0 or self.max_chars is not None
+        if [bool(self.contains), bool(self.matches), length].count(True) != 1:
+            raise ValueError("exactly one of contains, matches, or min_chars/max_chars is needed in each entry")
+        if self.max_chars is not None and self.max_chars < self.min_chars:
+            raise ValueError(f"max_chars = {self.max_chars} lies below min_chars = {self.min_chars}")
+        if any(not word for word in self.contains):
+            raise ValueError("contains holds an empty word, which every reply contains")
+        try:
+            re.compile(self.matches)
+        except re.error as error:
+            raise ValueError(f"matches = {self.matches!r} is not a regular expression: {error}") from None
+        return self
+
+
+class EvidenceConfig(Section):
+    """What is good: the nats of all entries add up."""
+
+    reward: Annotated[tuple[RewardConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.reward]]"
+    )
+    ended: EndedConfig = Field(EndedConfig(), description="replies should end by themselves")  # pyright: ignore[reportCallIssue]
+    constraint: Annotated[tuple[ConstraintConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.constraint]]"
+    )
+
+
+class SmcConfig(Section):
+    """Sequential Monte Carlo."""
+
+    particles: Annotated[int, Field(ge=2)] = Field(16, description="particles an island")
+    islands: Count = Field(4, description="independent runs: they give log Z its standard error")
+
+
+class MeasureConfig(Section):
+    """The ruler: how many draws it rests on."""
+
+    draws: Annotated[int, Field(ge=2)] = Field(256, description="prior draws a held-out prompt")
+    policy_draws: Annotated[int, Field(ge=2)] = Field(128, description="policy draws a held-out prompt")
+    best_of_n: Count = Field(16, description="candidates of best-of-n")
+    smc: SmcConfig = Field(SmcConfig(), description="settings of SMC")  # pyright: ignore[reportCallIssue]
+
+
+class DpgConfig(Section):
+    """Stage 1: forward KL on weighted prior draws."""
+
+    prompts: Count = Field(48, description="training prompts")
+    draws: Annotated[int, Field(ge=2)] = Field(32, description="prior draws a training prompt")
+    epochs: int = Field(2, ge=0, description="passes over these draws; 0 skips the stage")
+    lr: Rate = Field(5e-4, description="learning rate")
+
+
+class ReinforceConfig(Section):
+    """Stage 2: leave-one-out REINFORCE with the KL inside the return."""
+
+    steps: int = Field(20, ge=0, description="most steps; 0 skips the stage")
+    prompts: Count = Field(8, description="prompts a step")
+    group: Annotated[int, Field(ge=2)] = Field(8, description="replies a prompt: each is the others' baseline")
+    lr: Rate = Field(2e-4, description="learning rate")
+    seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
+
+
+class TrainConfig(Section):
+    """How the posterior is learnt."""
+
+    method: Literal["lora", "full"] = Field("lora", description="what is trained: adapters, or all weights")
+    rank: Count = Field(16, description="of the LoRA adapters")
+    alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
+    validate_every: Count = Field(5, description="steps between two looks at the validation prompts")
+    validation_draws: Annotated[int, Field(ge=2)] = Field(16, description="policy draws a validation prompt")
+    dpg: DpgConfig = Field(DpgConfig(), description="stage 1")  # pyright: ignore[reportCallIssue]
+    reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
+
+
+class RunConfig(Section):
+    """Everything about one run. `folder` is where relative paths of the file begin."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="the run's folder under runs/")
+    seed: int = Field(0, ge=0, lt=2**63, description="same seed, same draws")
+    prior: PriorConfig = Field(PriorConfig(), description="who speaks")  # pyright: ignore[reportCallIssue]
+    prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
+    evidence: EvidenceConfig = Field(description="what is good")
+    measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin: the config file's folder."""
+        return self._folder
+
+    def at(self, folder: Path) -> Self:
+        """The same settings with relative paths beginning at `folder`."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    def check_training(self) -> None:
+        """Refuse what can be sampled but not trained towards, with the reason.
+
+        Raises:
+            ConfigError: top_k or top_p, or evidence of -inf nats.
+        """
+        for name in ("top_k", "top_p"):
+            if (value := getattr(self.prior, name)) is not None:
+                raise ConfigError(
+                    f"prior.{name} = {value} makes tokens impossible, so KL(posterior‖policy) would be inf during "
+                    f"training. Remove it for `credence run` and use prior.temperature; `credence sample` allows it."
+                )
+        hard = [
+            f"evidence.constraint.{i}.otherwise"
+            for i, c in enumerate(self.evidence.constraint)
+            if math.isinf(c.otherwise)
+        ]
+        hard += ["evidence.ended.cut"] if math.isinf(self.evidence.ended.cut) else []
+        if hard:
+            raise ConfigError(
+                f"{hard[0]} = -inf forbids replies, so KL(policy‖posterior) would be inf for every policy that still "
+                "says one. Give finite nats (-10 is nearly as strict), or use `credence sample`, which allows -inf."
+            )

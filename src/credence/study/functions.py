@@ -1,0 +1,88 @@
+"""Rewards by name: built in, or a function in a user's file."""
+
+import ast
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from credence.core.errors import ConfigError, nearest
+from credence.study.data import read_text
+
+BUILTIN = ("vader",)
+
+
+def check_function(spec: str, folder: Path, setting: str) -> None:
+    """Check "vader" or "file.py:function" without running the file.
+
+    Raises:
+        ConfigError: an unknown name, no such file, no such function, or a file that is not Python.
+    """
+    if spec in BUILTIN:
+        return
+    file, colon, name = spec.rpartition(":")
+    if not colon or not file.endswith(".py") or not name.isidentifier():
+        raise ConfigError(
+            f"{setting} = {spec!r}: {', '.join(BUILTIN)} or file.py:function is needed.{nearest(spec, BUILTIN)}"
+        )
+    text = read_text(folder / file, "reward file")
+    try:
+        names = _bound(ast.parse(text))
+    except SyntaxError as error:
+        raise ConfigError(f"{folder / file}, line {error.lineno}: not Python: {error.msg}.") from None
+    if name not in names and "*" not in names:
+        raise ConfigError(
+            f"{folder / file} defines no {name!r}.{nearest(name, names)} It defines: {', '.join(sorted(names))}."
+        )
+
+
+def _bound(module: ast.Module) -> set[str]:
+    """Names that the file's top level binds, "*" where only running it would tell."""
+    out: set[str] = set()
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            out.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.If | ast.Try | ast.With):
+            out |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            out |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            out |= {(a.asname or a.name).split(".")[0] for a in node.names}
+    return out
+
+
+def load_function(spec: str, folder: Path) -> Callable[..., Sequence[float]]:
+    """The function that "vader" or "file.py:function" names. The file may import its neighbours.
+
+    Raises:
+        ConfigError: as check_function; the file raised; or the name is not callable.
+    """
+    check_function(spec, folder, "fn")
+    if spec == "vader":
+        from credence.evidence.classifier import vader
+
+        return vader
+    file, _, name = spec.rpartition(":")
+    path = (folder / file).resolve()
+    try:
+        module = _module(path, path.stat().st_mtime_ns)
+    except Exception as error:
+        raise ConfigError(f"{folder / file} raised {type(error).__name__} when it was loaded: {error}.") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ConfigError(f"{spec}: {name} is {type(function).__name__}, a function is needed.")
+    return cast(Callable[..., Sequence[float]], function)
+
+
+@cache
+def _module(path: Path, changed: int) -> ModuleType:
+    """A user's file, run once for each version of it (`changed`), however many rewards it holds."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    module = ModuleType(f"credence_user_{path.stem}")
+    module.__file__ = str(path)
+    loader = SourceFileLoader(module.__name__, str(path))
+    loader.exec_module(module)
+    return module

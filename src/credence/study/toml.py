@@ -1,0 +1,221 @@
+"""From a TOML file, a profile and `--set` to a checked RunConfig, and back to a commented file."""
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from credence.core.errors import ConfigError, nearest
+from credence.study.config import RunConfig, Section
+from credence.study.data import find_source, read_text
+from credence.study.functions import check_function
+
+PROFILES = ("fast", "long")
+Table = dict[str, Any]
+CHEERFUL: Table = {"reward": {"fn": "vader", "beta": 0.1, "bound": 1.0, "on_prefix": True}}
+"""The evidence that commands use where no file is given."""
+
+
+def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile: str = "") -> RunConfig:
+    """Read and check a run's settings; nothing is loaded, no model touched.
+
+    Args:
+        path: a TOML file; None takes the defaults with VADER's sentiment at beta 0.1.
+        overrides: "evidence.reward.beta=0.2", values in TOML syntax (a bare word is a string). They win.
+        profile: "", "fast" or "long": the file's table of that name overrides the rest.
+
+    Raises:
+        ConfigError: no such file, broken TOML, an unknown key (with the nearest), a value that cannot be.
+    """
+    table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
+    folder = Path() if path is None else Path(path).parent
+    known = {name: table.pop(name, None) for name in PROFILES}
+    for name, changes in known.items():
+        if changes is not None and not isinstance(changes, dict):
+            raise ConfigError(f"{name} = {changes!r}: a table of settings that override the others is needed.")
+        if changes is not None:
+            _checked(merge(table, changes), f"in [{name}]: ")
+    if profile:
+        if known.get(profile) is None:
+            raise ConfigError(f"{path} has no [{profile}] table, so --{profile} has nothing to change. Add one.")
+        table = merge(table, known[profile] or {})
+    for override in overrides:
+        table = _override(table, override)
+    config = _checked(table).at(folder)
+    for i, reward in enumerate(config.evidence.reward):
+        check_function(reward.fn, folder, f"evidence.reward.{i}.fn")
+    find_source(config.prompts.source, folder)
+    return config
+
+
+def _read(path: Path) -> Table:
+    try:
+        return tomllib.loads(read_text(path, "config"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+
+
+def merge(base: Table, changes: Table) -> Table:
+    """`base` with `changes` laid over it, table by table; anything that is no table is replaced."""
+    out = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(name), dict)
+        out[name] = merge(out[name], value) if both else value
+    return out
+
+
+def _override(table: Table, override: str) -> Table:
+    path, equals, text = override.partition("=")
+    keys = [k.strip() for k in path.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: write key=value, such as evidence.reward.beta=0.2.")
+    return _placed(table, keys, _value(text.strip()), override)
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _placed(table: Any, keys: list[str], value: Any, override: str) -> Any:  # noqa: ANN401 - walks a TOML tree
+    if not keys:
+        return value
+    first, *rest = keys
+    if isinstance(table, list):
+        if not first.isdigit() and len(table) == 1:
+            return [_placed(table[0], keys, value, override)]
+        if not first.isdigit() or int(first) >= len(table):
+            places = ", ".join(str(i) for i in range(len(table)))
+            raise ConfigError(f"--set {override}: several entries stand here; say which one, by number: {places}.")
+        return [_placed(t, rest, value, override) if i == int(first) else t for i, t in enumerate(table)]
+    if isinstance(table, dict):
+        if first == "0" and first not in table:  # a single table stands for a list of one
+            return _placed(table, rest, value, override)
+        return {**table, first: _placed(table.get(first, {}), rest, value, override)}
+    raise ConfigError(f"--set {override}: {first!r} cannot be set inside {table!r}, which is no table.")
+
+
+def _checked(table: Table, where: str = "") -> RunConfig:
+    try:
+        return RunConfig.model_validate(table)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        lines = [_sentence(e["type"], _written(table, e["loc"]), e["msg"], e["input"]) for e in errors]
+        raise ConfigError("\n".join(where + line for line in lines[:5])) from None
+
+
+def _written(table: Table, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place as the user wrote it: a single table has no number, though it is read as a list of one."""
+    here: Any = table
+    out: list[int | str] = []
+    for part in loc:
+        if isinstance(part, int) and isinstance(here, dict):
+            continue
+        out.append(part)
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            here = None
+    return tuple(out)
+
+
+def _sentence(kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
+    dotted = ".".join(str(part) for part in loc)
+    if kind == "extra_forbidden":
+        inside = section(loc[:-1])
+        here, name = list(inside.model_fields), str(loc[-1])
+        elsewhere = [p for p, _ in paths(RunConfig) if p.rpartition(".")[2] == name]
+        hint = f" Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(name, here)
+        return f"{dotted}: there is no such setting.{hint} Known here: {', '.join(here)}."
+    if kind == "missing":
+        field = section(loc[:-1]).model_fields[str(loc[-1])]
+        return f"{dotted} is missing: {field.description}."
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
+    needed = message if kind == "value_error" else f"{message} is needed"
+    shown = f"{dotted} = {given!r}" if not isinstance(given, dict) else dotted
+    return f"{shown}: {needed}."
+
+
+def inner(field: FieldInfo) -> type[Section] | None:
+    """The section a field holds, alone or in a list; None for a plain value."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
+def section(loc: Sequence[int | str]) -> type[Section]:
+    """The section at a place in the file."""
+    here: type[Section] = RunConfig
+    for part in loc:
+        if isinstance(part, str) and part in here.model_fields:
+            here = inner(here.model_fields[part]) or here
+    return here
+
+
+def paths(model: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting with its dotted path, in the order of the file."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, field
+        if below := inner(field):
+            yield from paths(below, f"{prefix}{name}.")
+
+
+def toml_value(value: Any) -> str:  # noqa: ANN401 - any setting's value
+    """A value in TOML syntax."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def template() -> str:
+    """A whole config file: every setting, its meaning above it, its default beside it; loads as it stands."""
+    lines = [
+        "# A run of credence: credence run THIS_FILE",
+        "# Settings behind a # are optional; all others show their defaults.",
+        "",
+    ]
+    lines += _plain_fields(RunConfig, {"name": "my-run"})
+    for name, field in RunConfig.model_fields.items():
+        if below := inner(field):
+            lines += _table(name, below, {})
+    lines += ["", "# `credence run --fast` and `--long` lay these tables over the rest.", "[fast]"]
+    lines += ["measure.draws = 64", "train.reinforce.steps = 4", "", "[long]", "train.reinforce.steps = 200"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(path: str, model: type[Section], given: Table) -> list[str]:
+    lines = ["", f"# {(model.__doc__ or '').splitlines()[0]}", f"[{path}]", *_plain_fields(model, given)]
+    for name, field in model.model_fields.items():
+        below = inner(field)
+        if below is None:
+            continue
+        if path == "evidence" and name == "constraint":
+            lines += ["", "# [[evidence.constraint]]", '# contains = ["please", "thank"]', "# otherwise = -2.0"]
+            continue
+        lines += _table(f"{path}.{name}", below, CHEERFUL.get(name, {}) if path == "evidence" else {})
+    return lines
+
+
+def _plain_fields(model: type[Section], given: Table) -> list[str]:
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        if inner(field):
+            continue
+        value = given.get(name, field.get_default(call_default_factory=True, validated_data={}))
+        lines.append(f"# {field.description}")
+        examples = field.examples or [None]
+        lines.append(f"# {name} = {toml_value(examples[0])}" if value is None else f"{name} = {toml_value(value)}")
+    return lines

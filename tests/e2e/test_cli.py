@@ -1,0 +1,226 @@
+"""The command line as a user meets it: fast parts on a tiny random model, the embedded model where marked slow."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from credence.cli.main import app
+from credence.report.example import example_report
+
+SRC = Path(__file__).parents[2] / "src"
+TALK = ["How are you?", "你好"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a random Llama of 8 units over bytes: Chinese characters are three tokens each."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate([*alphabet, "<|end|>"])}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", bos_token="<|end|>", pad_token="<|end|>")
+    fast.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=257, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256, eos_token_id=256, bos_token_id=256, pad_token_id=256,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.random.manual_seed(1)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def call(*arguments: str, code: int = 0, **options: Any) -> Result:
+    done = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"}, **options)
+    assert done.exit_code == code, done.output + repr(done.exception)
+    return done
+
+
+def data(*arguments: str, **options: Any) -> Any:
+    """stdout, which must be one JSON document and nothing else."""
+    return json.loads(call(*arguments, "--json", **options).stdout)
+
+
+def test_score_counts_every_token_and_says_how_it_read(tiny: str) -> None:
+    found = data("score", "a你", "--model", tiny)
+    assert [t["text"] for t in found["tokens"]] == ["a", "", "", "你"]
+    assert found["nats"] == pytest.approx(sum(t["log_p"] for t in found["tokens"]))
+    assert (found["style"], found["end_scored"], found["bytes"]) == ("raw", False, 4)
+    assert found["bits_per_byte"] == pytest.approx(-found["nats"] / math.log(2) / 4)
+    ended = data("score", "a你", "--model", tiny, "--end")
+    assert ended["bits_per_byte"] == pytest.approx(found["bits_per_byte"])
+    assert ended["nats"] < found["nats"]
+    shown = call("score", "a你", "--model", tiny).stdout
+    assert "raw text, no chat template" in shown
+    assert shown.count("…") == 2
+
+
+def test_score_reads_files_and_stdin(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a你", encoding="utf-8-sig")
+    text = data("score", "a你", "--model", tiny)
+    assert data("score", "--file", str(tmp_path / "t.txt"), "--model", tiny) == text
+    assert data("score", "-", "--model", tiny, input="a你") == text
+    assert "one of them" in call("score", "a", "--file", "t.txt", code=2).stderr
+    assert "no token to score" in call("score", "", "--model", tiny, code=2).stderr
+
+
+def test_kl_to_a_sentence_is_its_surprisal_and_infinite_backwards(tiny: str) -> None:
+    asked = ("--prompt", "今", "--target", "，天", "--model", tiny)
+    found = data("kl", *asked)
+    scored = data("score", "，天", "--prompt", "今", "--raw", "--end", "--model", tiny)
+    assert found["kl_target_model"] == pytest.approx(-scored["nats"])
+    assert found["kl_model_target"] == "inf"
+    assert found["mixture"]["kl_target_model"] < found["kl_target_model"]
+    assert {r["name"] for r in found["remedies"]} >= {"forward KL", "bounded reward", "mixture"}
+    shown = call("kl", *asked).stdout
+    assert f"{found['kl_target_model']:.4f} nats" in shown
+    assert "KL(p‖δ) = inf" in shown
+    assert "raw text, no chat template" in shown
+
+
+def test_kl_to_a_model_both_ways(tiny: str) -> None:
+    prompts = [x for p in TALK for x in ("--prompt", p)]
+    asked = ("kl", *prompts, "--model", tiny, "--to-model", tiny, "--horizon", "4", "-n", "8", "--both")
+    same = data(*asked)
+    assert [r["value"] for r in same["results"]] == pytest.approx([0, 0], abs=1e-5)
+    cold = data(*asked, "--to-temperature", "0.01")["results"]
+    assert len(cold[0]["by_prompt"]) == 2
+    assert cold[0]["value"] > 1  # the tiny model is nearly uniform; at 0.01 it is not
+    assert "not both" in call("kl", "--prompt", "a", "--target", "b", "--to-model", tiny, code=2).stderr
+
+
+@pytest.mark.parametrize("engine", ["prior", "importance", "rejection", "best_of_n", "smc"])
+def test_sample_by_every_engine_repeats_itself(tiny: str, tmp_path: Path, engine: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def bytes_(prompts, completions):\n    return [0.1 * len(c) for c in completions]\n"
+    )
+    (tmp_path / "c.toml").write_text(
+        f'[prior]\nmodel = "{tiny}"\nhorizon = 4\n[evidence.reward]\nfn = "mine.py:bytes_"\nbeta = 1.0\nbound = 0.5\n'
+    )
+    asked = (
+        "sample",
+        str(tmp_path / "c.toml"),
+        "--prompt",
+        TALK[0],
+        "--prompt",
+        TALK[1],
+        "--engine",
+        engine,
+        "-n",
+        "3",
+    )
+    found = data(*asked)
+    assert [p["prompt"] for p in found["prompts"]] == TALK
+    assert found["prompts"] == data(*asked)["prompts"]
+    for prompt in found["prompts"]:
+        assert prompt["status"] == "ok"
+        assert len(prompt["draws"]) == 3
+        assert sum(d["weight"] for d in prompt["draws"]) == pytest.approx(1)
+        assert {"bytes_", "ended"} <= set(prompt["draws"][0]["readings"])
+    assert "log Z = " in call(*asked).stdout
+
+
+def test_model_output_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from credence.cli.terminal import out, say, shown
+
+    say(out(), shown("[red]a\x1b[31m\u202eb\nc"))
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    assert "[red]a" in printed
+
+
+def test_init_writes_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    assert data("init", str(file)) == {"path": str(file)}
+    before = file.read_text(encoding="utf-8")
+    assert "not overwritten" in call("init", str(file), code=2).stderr
+    assert file.read_text(encoding="utf-8") == before
+
+
+def test_models_lists_the_embedded_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    saved = tmp_path / "runs/first/policy"
+    saved.mkdir(parents=True)
+    (saved / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = data("models")
+    assert [c["name"] for c in found] == ["smollm2", str(Path("runs/first/policy"))]
+    assert (found[0]["licence"], found[0]["megabytes"]) == ("Apache-2.0", 98)
+    assert "smollm2" in call("models").stdout
+
+
+def test_diagnose_prints_the_untrustworthy_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "runs/mine"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(example_report().to_json()), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert data("diagnose", "mine")["report"] == example_report().to_json()
+    shown = call("diagnose", "mine").stdout
+    assert 0 <= shown.index("!") < shown.index("KL(law‖p*)")
+    assert "'mine'" in call("diagnose", "mime", code=2).stderr
+
+
+def test_run_checks_everything_before_it_loads_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = str(SRC.parent / "examples/cheerful.toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/cheerful").mkdir(parents=True)
+    assert "--overwrite" in call("run", config, code=2).stderr
+    assert "top_k" in call("run", config, "--set", "prior.top_k=5", code=2).stderr
+    assert "choose one" in call("run", config, "--fast", "--long", code=2).stderr
+    refused = data("run", config, "--set", "evidence.reward.beta=0", code=2)
+    assert refused["kind"] == "ConfigError"
+    assert data("run", code=2)["kind"] == "UsageError"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (ZeroDivisionError("x"), 1, "ZeroDivisionError: x"),
+        (OSError("disk"), 1, "disk"),
+    ],
+)
+def test_the_edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, code: int, says: str) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("credence.study.toml.template", fails)
+    monkeypatch.delenv("CREDENCE_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert says in call("init", "x.toml", code=code).stderr
+    assert says in data("init", "x.toml", code=code)["error"]
+    if isinstance(error, Exception):
+        monkeypatch.setenv("CREDENCE_DEBUG", "1")
+        done = CliRunner().invoke(app, ["init", "x.toml"])
+        assert done.exception is error
+    assert not list(tmp_path.iterdir())  # rejects: a file opened before there is something to write
+
+
+@pytest.mark.slow
+def test_the_issues_sentence_on_the_embedded_model() -> None:
+    asked = ("kl", "--prompt", "今天是一个美好的日子", "--target", "，明天会更好。")
+    found = data(*asked)
+    assert math.isfinite(found["kl_target_model"])
+    assert found["kl_target_model"] > 10
+    assert found["kl_model_target"] == "inf"
+
+
+@pytest.mark.slow
+def test_a_plain_process_answers_in_json_alone() -> None:
+    command = [sys.executable, "-m", "credence.cli.main", "sample", "--prompt", "How are you?", "-n", "2", "--json"]
+    small = ["--particles", "4", "--islands", "2", "--set", "prior.horizon=8"]
+    done = subprocess.run([*command, *small], capture_output=True, text=True, check=True, cwd=SRC, env=dict(os.environ))
+    assert len(json.loads(done.stdout)["prompts"][0]["draws"]) == 2

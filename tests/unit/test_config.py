@@ -1,0 +1,130 @@
+"""Configs: what is accepted, what is refused, and in which words."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from credence.core.errors import ConfigError
+from credence.study.config import RunConfig
+from credence.study.toml import load_config, merge, paths, template, toml_value
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE = '[evidence.reward]\nfn = "vader"\nbeta = 0.1\n'
+
+
+def write(folder: Path, text: str, name: str = "run.toml") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def refusal(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(folder, text), overrides)
+    return str(caught.value)
+
+
+def test_the_example_is_the_main_job_and_trains() -> None:
+    config = load_config(ROOT / "examples/cheerful.toml")
+    config.check_training()
+    (reward,) = config.evidence.reward
+    assert (reward.fn, reward.beta, reward.bound, reward.on_prefix) == ("vader", 0.1, 1.0, True)
+    assert config.evidence.ended.cut == -3
+    assert (config.prior.temperature, config.prior.horizon, config.prompts.heldout) == (0.7, 24, 8)
+    assert (config.measure.draws, config.measure.best_of_n, config.measure.smc.particles) == (256, 16, 16)
+    for profile in ("fast", "long"):
+        assert load_config(ROOT / "examples/cheerful.toml", profile=profile).measure.best_of_n == 16
+    assert load_config(ROOT / "examples/cheerful.toml", profile="fast").measure.draws < 256
+
+
+def test_the_template_loads_and_every_setting_says_what_it_is(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, template()))
+    assert config.model_dump() == load_config(None, ["name=my-run"]).model_dump()
+    undescribed = [path for path, field in paths(RunConfig) if not field.description]
+    assert undescribed == []
+
+
+def test_overrides_win_in_toml_syntax(tmp_path: Path) -> None:
+    file = write(tmp_path, EVIDENCE + "[fast]\nseed = 3\nmeasure.draws = 4\n")
+    given = ["evidence.reward.beta=0.2", "prior.system=be kind = be brief", 'name="x"', "measure.smc={particles=8}"]
+    config = load_config(file, [*given, "seed=5"], profile="fast")
+    assert config.evidence.reward[0].beta == 0.2
+    assert (config.prior.system, config.name, config.measure.smc.particles) == ("be kind = be brief", "x", 8)
+    assert (config.seed, config.measure.draws) == (5, 4)
+    assert config.folder == tmp_path
+
+
+def test_several_rewards_and_constraints(tmp_path: Path) -> None:
+    many = EVIDENCE.replace("[evidence.reward]", "[[evidence.reward]]") * 2
+    file = write(tmp_path, many + '[[evidence.constraint]]\ncontains = ["a"]\notherwise = -1\n')
+    config = load_config(file, ["evidence.reward.1.beta=7"])
+    assert [r.beta for r in config.evidence.reward] == [0.1, 7]
+    assert config.evidence.constraint[0].otherwise == -1
+    assert "by number: 0, 1" in refusal(tmp_path, many, "evidence.reward.beta=7")
+    config.check_training()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[prior]\ntemprature = 1.0\n", "prior.temprature: there is no such setting. Did you mean 'temperature'?"),
+        ("temperature = 1.0\n", "Did you mean prior.temperature?"),
+        ("[measure.smc]\nparticle = 4\n", "measure.smc.particle: there is no such setting. Did you mean 'particles'?"),
+        ('[prior]\nhorizon = "24"\n', "prior.horizon = '24': a valid integer is needed."),
+        ("[prior]\nhorizon = true\n", "prior.horizon = True: a valid integer is needed."),
+        ("[prior]\nhorizon = 0\n", "prior.horizon = 0: greater than or equal to 1 is needed."),
+        ("[prior]\ntemperature = inf\n", "prior.temperature = inf"),
+        ('[prior]\nstyle = "chatty"\n', "prior.style = 'chatty': 'chat', 'plain' or 'raw' is needed."),
+        ('name = "../up"\n', "name = '../up'"),
+        ("[evidence.ended]\ncut = 1.0\n", "evidence.ended.cut = 1.0: less than or equal to 0 is needed."),
+        ("[evidence.ended]\ncut = nan\n", "evidence.ended.cut = nan"),
+        ("[[evidence.constraint]]\notherwise = -1.0\n", "exactly one of contains, matches, or min_chars/max_chars"),
+        ('[[evidence.constraint]]\nmatches = "("\n', "not a regular expression"),
+        ('[prompts]\nsource = "chatterbot:klingon"\n', "chatterbot has no 'klingon'"),
+        ('[prompts]\nsource = "mine.txt"\n', "no such prompt file"),
+        ("[fast]\nprior.horizn = 3\n", "in [fast]: prior.horizn: there is no such setting."),
+        ("seed = \n", "is not TOML"),
+    ],
+)
+def test_what_cannot_be_is_named_with_what_can(tmp_path: Path, text: str, says: str) -> None:
+    message = refusal(tmp_path, text + EVIDENCE if not text.startswith("[fast]") else EVIDENCE + text)
+    assert says in message
+
+
+@pytest.mark.parametrize("beta", ["0", "-0.1", "nan", "inf", "-inf"])
+def test_beta_must_be_finite_and_positive(tmp_path: Path, beta: str) -> None:
+    message = refusal(tmp_path, EVIDENCE, f"evidence.reward.beta={beta}")
+    assert message.startswith("evidence.reward.beta = ")
+    assert "finite and above 0" in message
+
+
+def test_missing_evidence_and_files_are_named(tmp_path: Path) -> None:
+    assert "evidence is missing" in refusal(tmp_path, "seed = 1\n")
+    assert "evidence.reward.beta is missing: reward units per nat" in refusal(tmp_path, '[evidence.reward]\nfn="vader"')
+    with pytest.raises(ConfigError, match=r"no such config.*'run\.toml'"):
+        load_config(tmp_path / "rum.toml")
+    with pytest.raises(ConfigError, match=r"no \[long\] table"):
+        load_config(write(tmp_path, EVIDENCE), profile="long")
+    assert "write key=value" in refusal(tmp_path, EVIDENCE, "seed")
+    assert "is no table" in refusal(tmp_path, EVIDENCE, "evidence.reward.beta.x=1")
+    assert "there is no such setting" in refusal(tmp_path, EVIDENCE, "evidnce.reward.beta=1")
+
+
+def test_training_refuses_what_only_sampling_can_do() -> None:
+    for override in ("prior.top_k=50", "prior.top_p=0.9"):
+        with pytest.raises(ConfigError, match="would be inf"):
+            load_config(None, [override]).check_training()
+    for override in ("evidence.ended.cut=-inf", "evidence.constraint.contains=['a']"):
+        with pytest.raises(ConfigError, match=r"forbids replies.*finite nats"):
+            load_config(None, [override]).check_training()
+
+
+def test_merge_lays_tables_over_tables_and_replaces_the_rest() -> None:
+    assert merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": [2]}) == {"a": {"b": 3, "c": 2}, "d": [2]}
+    assert [toml_value(v) for v in (True, 1e-4, -math.inf, ["a"], "é\n")] == [
+        "true",
+        "0.0001",
+        "-inf",
+        '["a"]',
+        '"é\\n"',
+    ]
