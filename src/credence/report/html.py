@@ -1,0 +1,286 @@
+"""The run as one self-contained page: what cannot be trusted first, then what was reached, then how.
+
+No network, no font of its own, no script but the theme switch; a policy in the page forbids everything else.
+"""
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any, cast
+
+from credence.report import captions, plots, replies, svg
+from credence.report.phrases import (
+    answer,
+    count,
+    duration,
+    exported,
+    interval_text,
+    number,
+    plain,
+    rows_of,
+    value_text,
+)
+from credence.report.replies import words
+from credence.report.schema import Estimate, Finding, PromptRow, Report, RulerRow
+from credence.report.tables import log_z_text, measured
+
+_SCRIPT = (
+    "(function(){var r=document.documentElement,b=document.getElementById('theme');b.hidden=false;"
+    "b.onclick=function(){var d=r.dataset.theme||(matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light');"
+    "r.dataset.theme=d==='dark'?'light':'dark'}})()"
+)
+_KINDS = {"prior", "draw", "train", "target"}
+
+
+def render(report: Report) -> str:
+    """The whole report.html. Everything written by a model, a prompt or a config is escaped, hidden characters shown.
+
+    Test: tests/surface/test_report_page.py.
+    """
+    folder = resources.files("credence.report")
+    style = folder.joinpath("page.css").read_text(encoding="utf-8")
+    sections = (_gap, _distrust, _ruler, _frontier, _training, replies.side_by_side, replies.coloured, _prompts, _cost,
+                _manifest)  # fmt: skip
+    return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(_SCRIPT)}'; base-uri 'none'; "
+        "form-action 'none'",
+        style=style,
+        script=_SCRIPT,
+        title=words(report.title),
+        plain_title=words(report.title, tag=False),
+        answer=re.sub(r"(\[[^\]]*\])", r'<span class="span">\1</span>', words(answer(report), tag=False)),
+        body="\n".join(filter(None, (section(report) for section in sections))),
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _kind(row: RulerRow) -> str:
+    return row.kind if row.kind in _KINDS else "draw"
+
+
+def _estimate(estimate: Estimate | None, percent: bool = False) -> str:
+    span = interval_text(estimate, percent)
+    return f"<b>{value_text(estimate, percent)}</b>" + (f"<small>{span}</small>" if span else "")
+
+
+def _table(heads: Mapping[str, str], rows: list[list[str]], flags: list[str] | None = None, name: str = "") -> str:
+    """A table that a phone shows as cards; `heads`: label -> its explanation in a tooltip."""
+    classes = flags or [""] * len(rows)
+    head = "".join(f'<th scope="col"{_tip(tip)}>{words(label)}</th>' for label, tip in heads.items())
+    body: list[str] = []
+    for cells, flag in zip(rows, classes, strict=True):
+        first, *rest = cells
+        labelled = zip(list(heads)[1:], rest, strict=True)
+        tds = "".join(f'<td data-label="{escape(label)}">{cell}</td>' for label, cell in labelled)
+        mark = f' class="{flag}"' if flag else ""
+        body.append(f'<tr{mark}><th scope="row">{first}</th>{tds}</tr>')
+    return (f'<div class="scroll"><table class="{name}"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{''.join(body)}</tbody></table></div>")  # fmt: skip
+
+
+def _tip(text: str) -> str:
+    return f' title="{escape(text)}"' if text else ""
+
+
+def _caption(text: str) -> str:
+    return f'<p class="caption">{text}</p>'
+
+
+def _section(anchor: str, heading: str, *parts: str) -> str:
+    return f'<section id="{anchor}"><h2>{heading}</h2>\n' + "\n".join(parts) + "\n</section>"
+
+
+def _gap(report: Report) -> str:
+    """The gap as a scale from prior to posterior, and the figures that keep the share honest."""
+    row, target = exported(report), next(iter(rows_of(report, "target")), None)
+    prior = next(iter(rows_of(report, "prior")), None)
+    gap, parts = report.gap_closed, ""
+    if math.isfinite(gap.value):
+        low = min(0.0, *(v for v in (gap.low, gap.value) if math.isfinite(v)))
+
+        def at(value: float) -> float:
+            return 100 * (min(max(value, low), 1.0) - low) / (1 - low)
+
+        zero, ends = at(0.0), [at(v) if math.isfinite(v) else at(gap.value) for v in (gap.low, gap.value, gap.high)]
+        parts = (
+            '<svg class="gap" aria-hidden="true" height="26">'
+            '<rect class="rail" x="0" y="10" width="100%" height="6" rx="3"/>'
+            f'<rect class="fill" x="{zero:.2f}%" y="10" width="{max(0.0, ends[1] - zero):.2f}%" height="6" rx="3"/>'
+            f'<rect class="band" x="{ends[0]:.2f}%" y="4" width="{max(0.2, ends[2] - ends[0]):.2f}%" height="18"'
+            f' rx="4"/><rect class="tick" x="{ends[1]:.2f}%" y="1" width="3" height="24" rx="1.5"/></svg>'
+            '<p class="ends"><span>prior</span><span>posterior</span></p>'
+        )
+    facts: list[tuple[str, str]] = []
+    if row is not None:
+        facts.append(("nats from the posterior", _estimate(row.kl_reverse)))
+        facts.append(("nats from the prior", _estimate(row.kl_prior)))
+        facts.append(("mean reward", _estimate(row.reward)))
+    if prior is not None and target is not None:
+        facts.append(("mean reward of prior → posterior",
+                      f"<b>{value_text(prior.reward)} → {value_text(target.reward)}</b>"))  # fmt: skip
+    facts.append(("reward units a nat, β", f"<b>{report.beta:g}</b>"))
+    if row is not None:
+        facts.append(("CPU time to train", f"<b>{duration(row.seconds)}</b>"))
+    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
+    return f'<div class="hero">{parts}<dl class="facts">{cells}</dl>{_caption(captions.HERO)}</div>'
+
+
+def _finding(finding: Finding, where_too: bool = True) -> str:
+    where = "" if finding.prompt is None or not where_too else f" <q>{words(finding.prompt)}</q>"
+    value = f' <span class="num">({measured(finding)})</span>' if measured(finding) else ""
+    return f"<b>{words(finding.name)}</b>{where}: {words(finding.meaning)}{value}"
+
+
+def _distrust(report: Report) -> str:
+    bad, good = [f for f in report.findings if not f.ok], [f for f in report.findings if f.ok]
+    flagged = [row for row in report.prompts if not row.trusted]
+    parts: list[str] = []
+    if bad or flagged:
+        named = {row.prompt for row in flagged}
+        items = [f"<li>{_finding(f)}</li>" for f in bad if f.prompt not in named]
+        for row in flagged:
+            reasons = [words(row.why_not or "flagged"), *(_finding(f, False) for f in bad if f.prompt == row.prompt)]
+            items.append(f"<li><q>{words(row.prompt)}</q><ul>{''.join(f'<li>{r}</li>' for r in reasons)}</ul></li>")
+        parts.append(f'<ul class="doubts">{"".join(items)}</ul>')
+        if flagged:
+            parts.append(f'<p class="caption">{len(flagged)} of {len(report.prompts)} held-out prompts are flagged. '
+                         "They stay in every average below: dropping them would flatter.</p>")  # fmt: skip
+    else:
+        parts.append("<p>Nothing was flagged: every check that was made passed.</p>")
+    if good:
+        items = "".join(f"<li>{_finding(f)}</li>" for f in good)
+        parts.append(f"<details><summary>{len(good)} checks passed</summary><ul>{items}</ul></details>")
+    return _section("trust", "What cannot be trusted", *parts)
+
+
+_RULER_HEADS = {
+    "law": "",
+    "mean reward": "E[r]: the average reward of this law's replies",
+    "ended": "share of replies that came to their own end",
+    "KL to the prior": "KL(law‖π0), nats",
+    "KL to the posterior": "KL(law‖p*), nats",
+    "KL from the posterior": "KL(p*‖law), nats",
+    "gap closed": "1 − KL(law‖p*) / KL(π0‖p*)",
+}
+
+
+def _ruler(report: Report) -> str:
+    rows = rows_of(report)
+    ends = [v for r in rows for v in (r.kl_reverse.value, r.kl_reverse.high) if math.isfinite(v)]
+    top = max([*ends, 0.0])
+
+    def reverse(row: RulerRow) -> str:
+        return _estimate(row.kl_reverse) + svg.whisker(row.kl_reverse, 0.0, top, _kind(row))
+
+    cells = [[
+        f'<span class="law k-{_kind(r)}">{words(r.title)}</span>{f"<small>{words(r.note)}</small>" if r.note else ""}',
+        _estimate(r.reward), _estimate(r.ended, percent=True), _estimate(r.kl_prior), reverse(r),
+        _estimate(r.kl_forward), _estimate(r.gap_closed, percent=True),
+    ] for r in rows]  # fmt: skip
+    flags = ["chosen" if r is exported(report) else "" for r in rows]
+    terms = "".join(f"<div><dt>{term}</dt><dd>{meaning}</dd></div>" for term, meaning in captions.TERMS.items())
+    return _section(
+        "ruler",
+        "Every law on one ruler",
+        _table(_RULER_HEADS, cells, flags, "ruler"),
+        f'<dl class="terms">{terms}</dl>',
+        _caption(captions.BOUNDS),
+    )
+
+
+def _both(draw: Callable[[bool], str], caption: str) -> str:
+    wide = draw(False)
+    if not wide:
+        return ""
+    return (f'<figure><div class="wide">{wide}</div><div class="narrow">{draw(True)}</div>'
+            f"<figcaption>{caption}</figcaption></figure>")  # fmt: skip
+
+
+def _frontier(report: Report) -> str:
+    if not report.frontier and not report.marks:
+        return ""
+    missing = [mark for mark in report.marks if mark not in plots.drawable(report)]
+    caption = captions.FRONTIER
+    if plots.slack_holds(report):
+        caption += captions.SLACK
+    elif plots.target_mark(report) is not None:
+        caption += captions.NO_SLACK
+    if missing:
+        names = ", ".join(words(mark.title) for mark in missing)
+        caption += f" Not drawn, because its place is not finite: {names}."
+    return _section("frontier", "Reward against distance",
+                    _both(lambda narrow: plots.frontier_svg(report, narrow), caption))  # fmt: skip
+
+
+def _training(report: Report) -> str:
+    figure = _both(lambda narrow: plots.training_svg(report.history, narrow), captions.TRAINING)
+    return _section("training", "Training", figure) if figure else ""
+
+
+_PROMPT_HEADS = {
+    "prompt": "",
+    "log Z": "log of the mean of exp(reward/β) under the prior, nats, with its standard error",
+    "bounds": "log Z lies between these, nats",
+    "ESS": "effective sample size of the prior's draws",
+    "k̂": "Pareto tail index of the weights; above 0.7 their mean does not settle",
+    "exact draws": "posterior draws got by rejection",
+    "KL(p*‖π0)": "how far the posterior is from the prior on this prompt, nats",
+    "reward π0 → p*": "mean reward under the prior and under the posterior",
+}
+
+
+def _prompts(report: Report) -> str:
+    if not report.prompts:
+        return ""
+    lows = [r.log_z_low for r in report.prompts if math.isfinite(r.log_z_low)]
+    highs = [v for r in report.prompts for v in (r.log_z, r.log_z_high) if v is not None and math.isfinite(v)]
+    low, high = min([*lows, *highs], default=0.0), max([*highs, *lows], default=0.0)
+
+    def bounds(row: PromptRow) -> str:
+        top = high if row.log_z_high is None else row.log_z_high
+        return f"{log_z_text(row)[1]}{svg.whisker(Estimate(row.log_z, row.log_z_low, top), low, high, 'target')}"
+
+    cells = [[
+        words(r.prompt), log_z_text(r)[0], bounds(r), f"{number(r.ess, 0)} of {r.draws}", number(r.pareto_k),
+        str(r.exact_draws), f"{number(r.kl_posterior_prior)} ± {number(r.kl_posterior_prior_se)}",
+        f"{number(r.reward_prior)} → {number(r.reward_posterior)}",
+    ] for r in report.prompts]  # fmt: skip
+    flags = ["" if row.trusted else "doubt" for row in report.prompts]
+    table = _table(_PROMPT_HEADS, cells, flags, "prompts")
+    return _section("prompts", "Prompt by prompt", table, _caption(captions.PROMPTS))
+
+
+def _cost(report: Report) -> str:
+    heads = {"law": "", "draws a prompt": "", "model tokens": "", "CPU time": ""}
+    cells = [[words(r.title), str(r.draws), count(r.tokens), duration(r.seconds)] for r in rows_of(report)]
+    return _section("cost", "What it cost", _table(heads, cells, name="cost"), _caption(captions.COST))
+
+
+def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - walks any JSON-like tree
+    if isinstance(tree, Mapping):
+        branches = cast(Mapping[Any, Any], tree)
+        return [leaf for key, value in branches.items() for leaf in _flat(value, f"{path}.{key}" if path else str(key))]
+    if isinstance(tree, list | tuple):
+        return [(path, ", ".join(str(item) for item in cast(list[Any], tree)))]
+    if isinstance(tree, bool) or tree is None:
+        return [(path, {True: "yes", False: "no", None: "–"}[tree])]
+    return [(path, plain(tree) if isinstance(tree, float) else str(tree))]
+
+
+def _manifest(report: Report) -> str:
+    leaves = _flat(report.manifest)
+    if not leaves:
+        return ""
+    rows = "".join(f'<tr><th scope="row">{words(key)}</th><td>{words(value)}</td></tr>' for key, value in leaves)
+    return _section("manifest", "How to get this run again", (
+        "<details><summary>Settings, versions and machine</summary>"
+        f'<div class="scroll"><table class="manifest"><tbody>{rows}</tbody></table></div></details>'
+    ))  # fmt: skip
