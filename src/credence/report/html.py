@@ -248,9 +248,12 @@ def _prompts(report: Report) -> str:
         top = high if row.log_z_high is None else row.log_z_high
         return f"{log_z_text(row)[1]}{svg.whisker(Estimate(row.log_z, row.log_z_low, top), low, high, 'target')}"
 
+    def pooled(row: PromptRow) -> str:
+        return "" if row.log_z_pooled is None else f"<small>pooled {number(row.log_z_pooled)}</small>"
+
     cells = [[
-        words(r.prompt), log_z_text(r)[0], bounds(r), f"{number(r.ess, 0)} of {r.draws}", number(r.pareto_k),
-        str(r.exact_draws), f"{number(r.kl_posterior_prior)} ± {number(r.kl_posterior_prior_se)}",
+        words(r.prompt), log_z_text(r)[0] + pooled(r), bounds(r), f"{number(r.ess, 0)} of {r.draws}",
+        number(r.pareto_k), str(r.exact_draws), f"{number(r.kl_posterior_prior)} ± {number(r.kl_posterior_prior_se)}",
         f"{number(r.reward_prior)} → {number(r.reward_posterior)}",
     ] for r in report.prompts]  # fmt: skip
     flags = ["" if row.trusted else "doubt" for row in report.prompts]

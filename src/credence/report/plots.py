@@ -89,7 +89,7 @@ def _draw_frontier(ax: "Axes", report: Report, palette: Palette) -> None:
     if target is not None:
         line = [target.reward.value + report.beta * (x - target.kl.value) for x in (0.0, right)]
         ax.plot([0.0, right], line, color=palette.muted, linewidth=1, linestyle=(0, (1, 3)), zorder=1)
-        for mark in marks:
+        for mark in marks if slack_holds(report) else []:
             reach = target.reward.value + report.beta * (mark.kl.value - target.kl.value)
             ax.plot([mark.kl.value] * 2, [mark.reward.value, min(reach, top)], color=palette.of(mark.kind),
                     linewidth=0.8, alpha=0.55, zorder=1)  # fmt: skip
@@ -169,7 +169,8 @@ def frontier_png(report: Report, path: Path, dark: bool = False) -> None:
     with style():
         figure, axes = sheet((10.4, 5.4), palette)
         _draw_frontier(axes[0], report, palette)
-        figure.savefig(path, dpi=160, facecolor=palette.paper, metadata={"Software": None})
+        figure.savefig(path, dpi=160, facecolor=palette.paper, bbox_inches="tight", pad_inches=0.25,
+                       metadata={"Software": None})  # fmt: skip
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
