@@ -49,8 +49,8 @@ TOKENS = (
 PROMPTS = (
     "log Z is how much the evidence likes what the prior already says; pooled, where shown, adds the policy's draws to "
     "the prior's. ESS: how many equal draws the weighted ones are worth. k̂ above 0.7: a few draws carry the "
-    "weight, and more draws may change the answer. Exact draws are posterior replies got by rejection; a prompt without "
-    "any has no upper bound (?). Marked rows are not to be trusted alone."
+    "weight, and more draws may change the answer. Exact draws are posterior replies got by rejection; a prompt "
+    "without any has no upper bound (?). Marked rows are not to be trusted alone."
 )
 
 COST = (
