@@ -19,18 +19,17 @@ TERMS = {
 BOUNDS = "≤ and ≥ mark bounds: the truth lies on that side, and the brackets belong to the bound."
 
 FRONTIER = (
-    "The curve is the best mean reward that any law can reach at each distance from the prior; none lies above it. "
-    "Where it is dashed and shaded, too few draws carry it to be trusted. Crosses are 95 % intervals; a hollow mark "
-    "stands at a bound. "
+    "The curve is the target's own family, the analytic optimum for each β. Where it is dashed and shaded, too few draws "
+    "carry it to be trusted. Crosses are 95 % intervals; a hollow mark stands at a bound. "
 )
 SLACK = (
     "The vertical distance of a point below the line of slope β through the posterior is β·KL(law‖p*): the reward, at "
-    "the going rate, that is still left on the table."
+    "the going rate, that is still left on the table. No law can lie above the curve, sampling error aside."
 )
 NO_SLACK = (
     "The line of slope β touches the curve at the posterior. The height below it is not exactly β·KL(law‖p*) here, "
-    "because the reward drawn is not the whole evidence or the two were measured on different draws; the table has the "
-    "KL."
+    "because the reward drawn is not the whole evidence (a cut reply also costs, say) or the two were measured on "
+    "different draws; so a law that neglects the rest may stand above the curve. The table has the KL."
 )
 
 TRAINING = (

@@ -138,7 +138,7 @@ def _label(ax: "Axes", report: Report, shown: Sequence[FrontierPoint], palette: 
     doubtful = [kls for kls, _, sure in _segments(shown) if not sure]
     if trusted:
         at = trusted[len(trusted) * 2 // 5]
-        wanted.append((pixel(at.kl, at.reward), "best possible", palette.target, 11.0))
+        wanted.append((pixel(at.kl, at.reward), "optimum by β", palette.target, 11.0))
     if doubtful:
         middle = (doubtful[-1][0] + min(doubtful[-1][-1], right_edge)) / 2
         wanted.append((pixel(middle, ax.get_ylim()[0]), "not trusted", palette.target, 11.0))
