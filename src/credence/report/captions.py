@@ -19,8 +19,8 @@ TERMS = {
 BOUNDS = "≤ and ≥ mark bounds: the truth lies on that side, and the brackets belong to the bound."
 
 FRONTIER = (
-    "The curve is the target's own family, the analytic optimum for each β. Where it is dashed and shaded, too few draws "
-    "carry it to be trusted. Crosses are 95 % intervals; a hollow mark stands at a bound. "
+    "The curve is the target's own family, the analytic optimum for each β. Where it is dashed and shaded, too few "
+    "draws carry it to be trusted. Crosses are 95 % intervals; a hollow mark stands at a bound. "
 )
 SLACK = (
     "The vertical distance of a point below the line of slope β through the posterior is β·KL(law‖p*): the reward, at "
