@@ -133,7 +133,7 @@ MUTANTS = (
     Mutant("twist never taken out", checks.check_smc_islands, twist_never_taken_out),
     Mutant("finished particles weighed again", checks.check_smc, finished_reweighed),
     Mutant("finished particles weighed again, without twist", checks.check_smc_untwisted, finished_reweighed),
-    Mutant("SMC's proposal not divided out", checks.check_smc_islands, proposal_not_divided_out),
+    Mutant("SMC's proposal not divided out", checks.check_smc_proposal, proposal_not_divided_out),
     Mutant("resampling blind to the weights", checks.check_smc, resampling_at_random),
     Mutant("log q of temperature 1", checks.check_importance_proposal, log_q_of_temperature_1),
     Mutant("prior scored at temperature 1", checks.check_importance_reshaped, prior_scored_at_temperature_1),

@@ -98,7 +98,7 @@ def check_importance_proposal(seed: int) -> None:
     """A proposal colder than the prior: its log q is of the temperature it samples at, the prior's score of the end."""
     posterior = toy_two()
     engine = Importance(reshape(posterior.prior, 0.8))
-    draws = engine.draw(Key(seed), posterior, copies(two_prompts(), 1000), 4)
+    draws = engine.draw(Key(seed), posterior, copies(two_prompts(), 2500), 4)
     hold(p_unbiased(draws, of_toy_two(posterior), 3), "importance, colder proposal")
 
 
@@ -106,7 +106,7 @@ def check_importance_reshaped(seed: int) -> None:
     """A prior colder than the proposal: the prior must be scored at its own temperature."""
     plain = toy_two()
     posterior = Posterior(reshape(plain.prior, 0.7), plain.evidence)
-    draws = Importance(plain.prior).draw(Key(seed), posterior, copies(two_prompts(), 1000), 4)
+    draws = Importance(plain.prior).draw(Key(seed), posterior, copies(two_prompts(), 2500), 4)
     hold(p_unbiased(draws, of_toy_two(posterior), 3), "importance, colder prior")
 
 
@@ -131,6 +131,17 @@ def check_smc_islands(seed: int) -> None:
     if fired < 2:
         raise RuntimeError(f"resampling fired {fired:.2f} times in two islands: this check would see nothing")
     hold(p_unbiased(draws, of_toy_two(posterior), 3), "SMC on the second toy")
+
+
+def check_smc_proposal(seed: int) -> None:
+    """A proposal far from the prior (KL 0.33 nats), so that forgetting π0/q shows; with the twist."""
+    posterior = Posterior(toy_a().prior, Reward(toy_reward, 0.5, on_prefix=True))
+    exact = enumerate_posterior(posterior, toy_prompts())
+    draws = SMC(8, 1, 0.8, toy_policy()).draw(Key(seed), posterior, copies(toy_prompts(), 1200), 4)
+    fired = float(draws.info["resamplings"].mean())
+    if fired < 1:
+        raise RuntimeError(f"resampling fired {fired:.2f} times a run: this check would see nothing")
+    hold(p_unbiased(draws, [exact], 2), "SMC, the test policy as proposal")
 
 
 def check_smc_untwisted(seed: int) -> None:
@@ -213,6 +224,6 @@ def _only(draws: Draws, rows: torch.Tensor) -> Draws:
 
 CHECKS = (
     check_importance, check_importance_proposal, check_importance_reshaped, check_smc, check_smc_islands,
-    check_smc_untwisted, check_smc_hard, check_rejection, check_rejection_bound, check_rejection_log_z,
-    check_acceptance, check_best_of_n,
+    check_smc_proposal, check_smc_untwisted, check_smc_hard, check_rejection, check_rejection_bound,
+    check_rejection_log_z, check_acceptance, check_best_of_n,
 )  # fmt: skip
