@@ -52,7 +52,7 @@ class Key:
 
     def fold(self, *parts: int | str) -> "Key":
         """Return the key of a named sub-task; `key.fold("train", 3)` never meets `key.fold("eval", 3)`."""
-        text = repr((self.seed, *parts)).encode()
+        text = repr((self.seed, *(p if isinstance(p, str) else int(p) for p in parts))).encode()
         return Key(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
 
     def uniform(self, rows: NDArray[np.int64], step: int) -> NDArray[np.float64]:

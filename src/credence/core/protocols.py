@@ -161,7 +161,7 @@ class Learner(Protocol):
 
     @property
     def target(self) -> str:
-        """"posterior", or the name of what the loss converges to instead."""
+        """What the loss converges to: "posterior", or the name of another law."""
         ...
 
     @property

@@ -93,12 +93,26 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Any statistic of several prompts' pools of draws, with its interval over prompts and draws.
 
+    As `bootstrap_all` with one statistic.
+    """
+    return bootstrap_all(lambda found: {"": statistic(found)}, groups, key, level, resamples)[""]
+
+
+def bootstrap_all(
+    statistics: Callable[[Sequence[Group]], Mapping[str, float]],
+    groups: Sequence[Group],
+    key: Key,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> dict[str, tuple[float, float, float]]:
+    """Several statistics of the same pools of draws, each with its interval over prompts and draws.
+
     Each resample draws prompts with replacement, then rows within each pool of each. So the uncertainty of log Z,
-    computed inside `statistic` from the resampled prior draws, enters ratios such as
+    computed inside `statistics` from the resampled prior draws, enters ratios such as
     gap closed = 1 − mean_b KL(π‖p*)_b / mean_b KL(π0‖p*)_b.
 
     Args:
-        statistic: maps a list of groups, as given or resampled, to a float.
+        statistics: maps a list of groups, as given or resampled, to named floats, always the same names.
         groups: one mapping a prompt, pool name -> (draws, ...) tensor. Columns that belong to one draw
             (weight, reward, …) stand in one tensor; pools are resampled independently.
         key: of the resampling.
@@ -106,12 +120,13 @@ def bootstrap(
         resamples: bootstrap repetitions.
 
     Returns:
-        value, low, high. A resample where the statistic is NaN widens both ends; on the data it is an error.
+        value, low, high by name. A resample where a statistic is NaN widens both ends; on the data it is an error.
 
-    Cost: resamples × prompts × pools row selections, and as many calls of the statistic as resamples
+    Cost: resamples × prompts × pools row selections, and as many calls of the statistics as resamples
     (400 × 8 prompts × 512 draws: under a second).
     """
-    value = _checked(float(statistic(groups)) if groups else 0.0, len(groups), resamples)
+    whole = statistics(groups) if groups else {"": 0.0}
+    values = {name: _checked(float(value), len(groups), resamples) for name, value in whole.items()}
     if any(pool.shape[0] == 0 for group in groups for pool in group.values()):
         raise ShapeError("a pool of draws is empty: leave its prompt out by name.")
     rng = key.generator()
@@ -122,7 +137,9 @@ def bootstrap(
             for name, pool in group.items()
         }
 
-    found = np.empty(resamples)
+    found = {name: np.empty(resamples) for name in values}
     for i in range(resamples):
-        found[i] = statistic([again(groups[b]) for b in rng.integers(len(groups), size=len(groups))])
-    return _limits(value, found, tail_share(len(groups), level))
+        for name, value in statistics([again(groups[b]) for b in rng.integers(len(groups), size=len(groups))]).items():
+            found[name][i] = value
+    share = tail_share(len(groups), level)
+    return {name: _limits(value, found[name], share) for name, value in values.items()}

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
-from credence.prior.logprob import token_log_probs
+from credence.prior.logprob import mapped_log_probs, token_log_probs
 from credence.prior.render import TextCodec
 from credence.prior.reshape import LogitMap
 from credence.prior.steps import sample_by_steps
@@ -46,9 +46,9 @@ def grouped_attention(
         raise ConfigError(f"attention dropout {dropout} is on: put the model in eval mode, its law must not be random.")
     rows, heads, length, size = query.shape
     groups = key.shape[1]
-    scaling = size**-0.5 if scaling is None else scaling
+    scale = size**-0.5 if scaling is None else scaling
     folded = query.reshape(rows, groups, heads // groups * length, size)
-    scores = torch.matmul(folded * scaling, key.transpose(-1, -2)).view(rows, groups, heads // groups, length, -1)
+    scores = torch.matmul(folded * scale, key.transpose(-1, -2)).view(rows, groups, heads // groups, length, -1)
     if attention_mask is not None:
         scores = scores + attention_mask[:, :, None]
     weights = torch.softmax(scores, -1).view(rows, groups, -1, key.shape[2])
@@ -139,9 +139,9 @@ def _left_pad(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
 
 
 def _additive(allowed: Bool[Tensor, "rows Q L"], dtype: torch.dtype) -> Float[Tensor, "rows 1 Q L"]:
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-        ~allowed, torch.finfo(dtype).min
-    )[:, None]
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)[
+        :, None
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,45 +293,41 @@ class LMPrior:
         later = self._body(ids, _additive(allowed, self.dtype), position, cache)
         return torch.cat([first, later], 1)
 
-    def pieces(self, prompts: Prompts, completions: Completions, tokens: int = SCORE_TOKENS) -> list[Tensor]:
-        """Row numbers in pieces of at most `tokens` padded tokens, rows of one prompt and of like length together."""
-        order = sorted(range(len(completions)), key=lambda r: int(completions.prompt[r]))
-        per = max(1, tokens // max(1, completions.ids.shape[1]))
-        return [torch.tensor(order[i : i + per]) for i in range(0, len(order), per)]
-
     def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
         """n draws a prompt with log q in nats."""
         return sample_by_steps(self, key, prompts, n)
 
     def score(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
         """log-probability of each token in nats at temperature 1."""
-        return self.score_mapped(prompts, completions, None)
+        return self.score_mapped(prompts, completions, lambda logits: logits)
 
     @torch.no_grad()
-    def score_mapped(
-        self, prompts: Prompts, completions: Completions, to: LogitMap | None
-    ) -> Float[Tensor, "R T"]:
+    def score_mapped(self, prompts: Prompts, completions: Completions, to: LogitMap) -> Float[Tensor, "R T"]:
         """log-probability of each token after a map on the logits, in nats."""
         out = torch.zeros(completions.ids.shape, dtype=torch.float64, device=self.device)
-        for rows in self.pieces(prompts, completions):
+        for rows in self.pieces(completions):
             part = trim(completions.rows(rows))
-            log_p = self.log_probs(prompts, part, to)
+            hidden = self.hidden(prompts, part).flatten(0, 1)
+            log_p = mapped_log_probs(hidden, self.head, part.ids.flatten(), to).view(part.ids.shape)
             out[rows, : part.ids.shape[1]] = torch.where(part.mask, log_p.double(), 0.0)
         return out
 
-    def log_probs(self, prompts: Prompts, completions: Completions, to: LogitMap | None) -> Float[Tensor, "R T"]:
+    def log_probs(self, prompts: Prompts, completions: Completions, temperature: float = 1.0) -> Float[Tensor, "R T"]:
         """log-probabilities of one piece in the weights' dtype, unmasked; differentiable."""
-        hidden = self.hidden(prompts, completions)
-        flat = token_log_probs(hidden.flatten(0, 1), self.head, completions.ids.flatten(), to)
-        return flat.view(completions.ids.shape)
+        hidden = self.hidden(prompts, completions).flatten(0, 1)
+        return token_log_probs(hidden, self.head, completions.ids.flatten(), temperature).view(completions.ids.shape)
+
+    @staticmethod
+    def pieces(completions: Completions, tokens: int = SCORE_TOKENS) -> list[Tensor]:
+        """Row numbers in pieces of at most `tokens` padded tokens, rows of one prompt together."""
+        order = torch.argsort(completions.prompt, stable=True)
+        return list(order.split(max(1, tokens // max(1, completions.ids.shape[1]))))
 
 
 def trim(completions: Completions) -> Completions:
     """Drop columns that no row uses."""
     width = max(1, int(completions.lengths.max()))
-    return Completions(
-        completions.ids[:, :width], completions.mask[:, :width], completions.ended, completions.prompt
-    )
+    return Completions(completions.ids[:, :width], completions.mask[:, :width], completions.ended, completions.prompt)
 
 
 def _distinct(prompts: Prompts) -> tuple[list[tuple[int, ...]], list[int]]:

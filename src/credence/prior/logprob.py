@@ -14,25 +14,25 @@ LogitMap = Callable[[Tensor], Tensor]
 
 
 def token_log_probs(
-    hidden: Float[Tensor, "N d"],
-    head: nn.Linear,
-    tokens: Int[Tensor, " N"],
-    to: LogitMap | None = None,
+    hidden: Float[Tensor, "N d"], head: nn.Linear, tokens: Int[Tensor, " N"], temperature: float = 1.0
 ) -> Float[Tensor, " N"]:
-    """log softmax(to(head(hidden)))[token] in nats, at least float32.
-
-    `to` is a map on logits (temperature, top-k, top-p) or None. Where gradients are on, `to` must be a temperature:
-    an object with an attribute `temperature`; see credence.prior.policy.
+    """log softmax(head(hidden) / temperature)[token] in nats, at least float32; differentiable.
 
     Memory: 256 rows of logits. Tested against the plain log_softmax in tests/unit/test_logprob.py, value and gradient.
     """
     if torch.is_grad_enabled() and (hidden.requires_grad or head.weight.requires_grad):
-        temperature = float(getattr(to, "temperature", 1.0))
         return _TokenLogProb.apply(hidden, head.weight, head.bias, tokens, temperature)  # pyright: ignore
+    return mapped_log_probs(hidden, head, tokens, lambda logits: logits / temperature)
+
+
+def mapped_log_probs(
+    hidden: Float[Tensor, "N d"], head: nn.Linear, tokens: Int[Tensor, " N"], to: LogitMap
+) -> Float[Tensor, " N"]:
+    """log softmax(to(head(hidden)))[token] in nats for any map on the logits (top-k, top-p); without gradient."""
     out = []
     for rows, wanted in zip(hidden.split(CHUNK), tokens.split(CHUNK), strict=True):
-        logits = head(rows).float() if hidden.dtype != torch.float64 else head(rows)
-        logits = logits if to is None else to(logits)
+        logits = head(rows)
+        logits = to(logits if logits.dtype == torch.float64 else logits.float())
         out.append(logits.gather(1, wanted[:, None]).squeeze(1) - torch.logsumexp(logits, -1))
     return torch.cat(out)
 

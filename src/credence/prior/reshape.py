@@ -22,7 +22,9 @@ LogitMap = Callable[[Float[Tensor, "rows V"]], Float[Tensor, "rows V"]]
 class ScoresMapped(Protocol):
     """A prior with a fast scoring door that takes a map on its logits."""
 
-    def score_mapped(self, prompts: Prompts, completions: Completions, to: LogitMap) -> Float[Tensor, "R T"]: ...
+    def score_mapped(self, prompts: Prompts, completions: Completions, to: LogitMap) -> Float[Tensor, "R T"]:
+        """log-probability of each token after the map, in nats."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,7 @@ class PromptRow:
     exact_draws: int
     trusted: bool
     why_not: str = ""
+    log_z_pooled: float | None = None
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,10 @@ class DpgConfig(Section):
 
     prompts: Count = Field(48, description="training prompts")
     draws: Annotated[int, Field(ge=2)] = Field(32, description="prior draws a training prompt")
-    epochs: int = Field(2, ge=0, description="passes over these draws; 0 skips the stage")
-    lr: Rate = Field(5e-4, description="learning rate")
+    epochs: int = Field(1, ge=0, description="passes over these draws; 0 skips the stage")
+    batch: Count = Field(8, description="prompts a step")
+    lr: Rate = Field(3e-4, description="Adam's step size after warm-up")
+    seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 
 class ReinforceConfig(Section):
@@ -169,7 +171,7 @@ class ReinforceConfig(Section):
     steps: int = Field(20, ge=0, description="most steps; 0 skips the stage")
     prompts: Count = Field(8, description="prompts a step")
     group: Annotated[int, Field(ge=2)] = Field(8, description="replies a prompt: each is the others' baseline")
-    lr: Rate = Field(2e-4, description="learning rate")
+    lr: Rate = Field(2e-4, description="Adam's step size after warm-up")
     seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
 
 

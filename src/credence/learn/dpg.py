@@ -1,0 +1,47 @@
+"""Distributional policy gradient (CDPG): fit the policy to weighted draws of the prior.
+
+Target: the posterior, by the forward KL(p*‖π): mass covering, off-policy, no sampling from the policy:
+
+    loss = −mean_i (w_i/Z − π/q) log π(x_i)       w = π0 e^log_lik / q
+
+with the prompt's own Z, estimated from the same stored draws. The draws are paid for once and used for every epoch.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from credence.core.protocols import Scored
+from credence.core.types import Info
+from credence.learn.losses.forward_kl import weighted_likelihood
+
+
+@dataclass(frozen=True)
+class DPG:
+    """Forward KL on stored, weighted draws.
+
+    Args:
+        prompts: a step.
+        group: stored draws a prompt.
+        lr: Adam's step size after warm-up.
+        warmup: steps over which lr rises; afterwards it falls linearly to a tenth.
+        baseline: subtract π/q: mean zero, less variance.
+    """
+
+    prompts: int = 8
+    group: int = 16
+    lr: float = 2e-4
+    warmup: int = 3
+    baseline: bool = True
+    target: str = "posterior"
+    on_policy: bool = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Nothing beyond the common fields: weights are self-normalised a prompt where no log Z is given."""
+        return frozenset()
+
+    def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
+        """See losses.forward_kl.weighted_likelihood."""
+        return weighted_likelihood(scored, self.baseline)

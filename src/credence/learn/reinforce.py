@@ -1,0 +1,51 @@
+"""Leave-one-out REINFORCE with the KL inside the return.
+
+Target: the posterior. It descends KL(π‖p*) = log Z − E_π[log_lik − log π/π0] on fresh draws of the policy:
+
+    D_i = log_lik(x_i) − log π(x_i)/π0(x_i)      A_i = D_i − mean_{j≠i} D_j      loss = −mean_i A_i log π(x_i)
+
+Left out on purpose: length normalisation and division by the group's standard deviation (both move the fixed point),
+clipping (one gradient step a batch), k3 or any KL term outside the return (another fixed point, SCIENCE 2.3).
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from credence.core.errors import ConfigError
+from credence.core.protocols import Scored
+from credence.core.types import Info
+from credence.learn.losses.policy_gradient import leave_one_out_gradient
+
+
+@dataclass(frozen=True)
+class Reinforce:
+    """Leave-one-out REINFORCE.
+
+    Args:
+        prompts: a step.
+        group: draws a prompt, at least 2: the others are each draw's baseline.
+        lr: Adam's step size after warm-up.
+        warmup: steps over which lr rises; afterwards it falls linearly to a tenth.
+    """
+
+    prompts: int = 8
+    group: int = 8
+    lr: float = 2e-4
+    warmup: int = 5
+    target: str = "posterior"
+    on_policy: bool = True
+
+    def __post_init__(self) -> None:
+        if self.group < 2:
+            raise ConfigError(f"group={self.group}: the leave-one-out baseline needs at least 2 draws a prompt.")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Nothing beyond the common fields."""
+        return frozenset()
+
+    def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
+        """See losses.policy_gradient.leave_one_out_gradient."""
+        return leave_one_out_gradient(scored)

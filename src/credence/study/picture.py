@@ -1,0 +1,97 @@
+"""The frontier, the marks on it, and the replies shown."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from credence.core.keys import Key
+from credence.core.types import Completions, Draws
+from credence.diagnose.bounds import balance
+from credence.diagnose.frontier import frontier
+from credence.evidence.product import measure
+from credence.posterior.posterior import Posterior
+from credence.report.schema import FrontierPoint, Mark, Reply, RulerRow
+from credence.sample.best_of_n import pick
+from credence.study.ruler import Ruler
+
+if TYPE_CHECKING:
+    from credence.study.run import Found
+
+COLOURED = 6
+"""Replies shown token by token."""
+
+
+def optimum(ruler: Ruler, posterior: Posterior, beta: float, prior: Draws | None) -> tuple[FrontierPoint, ...]:
+    """The family π0·(other evidence)·e^{r/β'} from β' = 20 β down to β/4, from all pooled draws."""
+    rewards, other, base = [], [], []
+    for group in ruler.groups():
+        rows, _ = ruler.pooled(group)
+        rewards.append(rows[:, 3])
+        other.append(rows[:, 2] - rows[:, 3] / beta)
+        if ruler.final:
+            counts = torch.tensor([group["prior"].shape[0], group[f"policy:{ruler.final}"].shape[0]])
+            base.append(balance(rows[:, 1], torch.stack([rows[:, 1], rows[:, 0]], -1), counts))
+        else:
+            base.append(torch.zeros(len(rows), dtype=torch.float64))
+    betas = [beta * 20 * (80 ** (-i / 47)) for i in range(48)]
+    points = frontier(rewards, betas, other, base)
+    return tuple(FrontierPoint(p.beta, p.kl, p.reward, p.trusted) for p in points)
+
+
+def marks(rows: tuple[RulerRow, ...]) -> tuple[Mark, ...]:
+    """Each law's place on the reward–KL plane."""
+    return tuple(Mark(r.name, r.title, r.kind, r.kl_prior, r.reward) for r in rows)
+
+
+def replies(found: "Found") -> tuple[Reply, ...]:
+    """One reply of each law to each held-out prompt, the same draw for all: number 0, not the best one."""
+    prior = found.prior
+    if prior is None:
+        return ()
+    key = Key(0).fold("shown")
+    laws: dict[str, tuple[Completions, list[int]]] = {}
+    count = len(found.heldout)
+    laws["prior"] = _first(prior.completions, count)
+    if found.ruler is not None:
+        laws["best_of_n"] = _first(pick(prior, found.ruler.of, key).completions, count)
+    if found.smc is not None:
+        runs = len(found.smc.prompts) // count
+        size = len(found.smc.completions) // len(found.smc.prompts)
+        laws["smc"] = (found.smc.completions, [b * runs * size for b in range(count)])
+    for name, (rows, _, _) in found.shown.items():
+        laws[f"policy_{name}"] = _first(rows, count)
+    laws["posterior"] = _first(prior.resample(key, 1).completions, count)
+    out = [reply for law, (rows, index) in laws.items() for reply in _shown(law, rows, index, found)]
+    return tuple(sorted(out, key=lambda r: [str(g) for g in map(_said, found.heldout.given)].index(r.prompt)))
+
+
+def _said(given: object) -> str:
+    return given if isinstance(given, str) else str(given[-1]["content"]) if isinstance(given, list) else str(given)
+
+
+def _first(rows: Completions, count: int) -> tuple[Completions, list[int]]:
+    return rows, [int(torch.nonzero(rows.prompt == b).flatten()[0]) for b in range(count)]
+
+
+def _shown(law: str, rows: Completions, index: list[int], found: "Found") -> list[Reply]:
+    codec = found.heldout.codec
+    some = rows.rows(torch.tensor(index))
+    some = Completions(some.ids, some.mask, some.ended, torch.arange(len(index)))
+    _, readings = measure(found.posterior.evidence, found.heldout, some)
+    values = readings[found.reward].tolist()
+    texts, ended = some.texts(codec), some.ended.tolist()
+    nats: list[tuple[tuple[str, ...], tuple[float, ...]]] = [((), ())] * len(index)
+    stage = law.removeprefix("policy_")
+    if stage in found.shown and stage == list(found.shown)[-1]:
+        _, log_q, log_prior = found.shown[stage]
+        split = getattr(codec, "pieces", None)
+        tokens = some.tokens()
+        for place, row in enumerate(index[:COLOURED]):
+            if split is not None:
+                length = len(tokens[place])
+                gain = (log_q[row] - log_prior[row])[:length].tolist()
+                nats[place] = (tuple(split(tokens[place])), tuple(gain))
+    return [
+        Reply(_said(found.heldout.given[b]), law, str(texts[b]), values[b], bool(ended[b]), *nats[b])
+        for b in range(len(index))
+    ]

@@ -1,0 +1,155 @@
+"""The ruler: every law read off the same held-out prompts, in nats from the posterior, each with its interval.
+
+log Z comes from prior draws and, where there is a trained policy, from its draws too, pooled by the balance heuristic;
+each bootstrap resample forms it anew, so its uncertainty is in every interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from credence.core.keys import Key
+from credence.core.logspace import log_mean_exp, normalise
+from credence.diagnose.bounds import balance
+from credence.diagnose.intervals import Group, bootstrap_all
+from credence.report.schema import Estimate
+from credence.sample.best_of_n import best_of_n_kl, best_of_n_weights
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Draws of one law on the held-out prompts as numbers, each (B, n): nats, nats, nats, reward, 0 or 1."""
+
+    log_law: Tensor
+    log_prior: Tensor
+    log_lik: Tensor
+    reward: Tensor
+    ended: Tensor
+
+    @property
+    def log_joint(self) -> Tensor:
+        """log π0 + log_lik."""
+        return self.log_prior + self.log_lik
+
+    def columns(self, b: int) -> Tensor:
+        """(n, 5) of one prompt."""
+        return torch.stack([self.log_law[b], self.log_prior[b], self.log_lik[b], self.reward[b], self.ended[b]], -1)
+
+
+@dataclass(eq=False)
+class Ruler:
+    """What was drawn on the held-out prompts; `read` turns it into estimates by law and measure.
+
+    Attributes:
+        prior: draws of the prior; log_law equals log_prior.
+        of: n of best-of-n.
+        smc: (B, runs, 4) of independent runs: log Ẑ, mean reward, mean ended, mean log_lik.
+        policies: draws of each stage's policy by name, the last one being the exported policy.
+        final_on_prior: (B, n) log π of the prior's draws under the exported policy.
+        posterior_under: by stage (not the last): (B, k) log joint − log π at k posterior draws.
+    """
+
+    prior: Drawn
+    of: int
+    smc: Tensor | None = None
+    policies: dict[str, Drawn] = field(default_factory=dict)
+    final_on_prior: Tensor | None = None
+    posterior_under: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def final(self) -> str:
+        """Name of the exported policy's stage, "" without one."""
+        return next(reversed(self.policies), "")
+
+    def groups(self) -> list[Group]:
+        """One mapping of pools a prompt, for the bootstrap."""
+        out: list[Group] = []
+        for b in range(self.prior.log_lik.shape[0]):
+            lik = self.prior.log_lik[b]
+            under = self.prior.log_prior[b] if self.final_on_prior is None else self.final_on_prior[b]
+            chosen, level = best_of_n_weights(lik, self.of), torch.full_like(lik, best_of_n_kl(lik, self.of))
+            extra = torch.stack([under, chosen, level], -1)
+            pools = {"prior": torch.cat([self.prior.columns(b), extra], -1)}
+            pools |= {f"policy:{name}": drawn.columns(b) for name, drawn in self.policies.items()}
+            pools |= {f"under:{name}": values[b][:, None] for name, values in self.posterior_under.items()}
+            if self.smc is not None:
+                pools["smc"] = self.smc[b]
+            out.append(pools)
+        return out
+
+    def pooled(self, group: Group) -> tuple[Tensor, Tensor]:
+        """Rows (n, 6) [log final, log prior, log_lik, reward, ended, log w] of one prompt's pool, and log Z."""
+        prior = group["prior"]
+        rows = torch.cat([prior[:, 5:6], prior[:, 1:5]], -1)
+        if not self.final:
+            log_w = rows[:, 2]
+        else:
+            final = group[f"policy:{self.final}"]
+            rows = torch.cat([rows, final])
+            counts = torch.tensor([prior.shape[0], final.shape[0]])
+            log_w = balance(rows[:, 1] + rows[:, 2], torch.stack([rows[:, 1], rows[:, 0]], -1), counts)
+        return torch.cat([rows, log_w[:, None]], -1), log_mean_exp(log_w)
+
+    def statistics(self, groups: Sequence[Group]) -> Values:
+        """Every law's measures, means over prompts, by "law/measure"."""
+        each = [self._prompt(group) for group in groups]
+        mean = {name: sum(e[name] for e in each) / len(each) for name in each[0]}
+        gap = mean["prior/kl_reverse"]
+        laws = [name.removesuffix("/kl_reverse") for name in mean if name.endswith("/kl_reverse")]
+        closed = {f"{law}/gap_closed": 1 - mean[f"{law}/kl_reverse"] / gap for law in laws if gap > 0}
+        return mean | closed
+
+    def _prompt(self, group: Group) -> Values:
+        rows, log_z = self.pooled(group)
+        share = torch.exp(normalise(rows[:, 5]))
+        joint = rows[:, 1] + rows[:, 2]
+        prior = group["prior"]
+        out = {
+            "log_z": float(log_z),
+            "posterior/reward": float(share @ rows[:, 3]),
+            "posterior/ended": float(share @ rows[:, 4]),
+            "posterior/kl_prior": float(share @ rows[:, 2] - log_z),
+            "prior/reward": float(prior[:, 3].mean()),
+            "prior/ended": float(prior[:, 4].mean()),
+            "prior/kl_reverse": float(log_z - prior[:, 2].mean()),
+            "prior/kl_forward": float(share @ rows[:, 2] - log_z),
+        }
+        out |= self._best_of_n(prior, float(log_z))
+        if self.smc is not None:
+            z, reward, ended, lik = group["smc"].mean(0).tolist()
+            out |= {"smc/reward": reward, "smc/ended": ended}
+            out |= {"smc/kl_reverse": float(log_z) - z, "smc/kl_prior": lik - z}
+        for name in self.policies:
+            drawn = group[f"policy:{name}"]
+            log_ratio = drawn[:, 0] - drawn[:, 1]
+            law = f"policy_{name}"
+            out |= {
+                f"{law}/reward": float(drawn[:, 3].mean()),
+                f"{law}/ended": float(drawn[:, 4].mean()),
+                f"{law}/kl_prior": float(log_ratio.mean()),
+                f"{law}/kl_reverse": float(log_z - (drawn[:, 2] - log_ratio).mean()),
+            }
+            if name == self.final:
+                out[f"{law}/kl_forward"] = float(share @ (joint - rows[:, 0]) - log_z)
+            else:
+                out[f"{law}/kl_forward"] = float(group[f"under:{name}"].mean() - log_z)
+        return out
+
+    def _best_of_n(self, prior: Tensor, log_z: float) -> Values:
+        weight = prior[:, 6] / prior[:, 6].sum()
+        lik, kl = float(weight @ prior[:, 2]), float(prior[0, 7])
+        return {
+            "best_of_n/reward": float(weight @ prior[:, 3]),
+            "best_of_n/ended": float(weight @ prior[:, 4]),
+            "best_of_n/kl_prior": kl,
+            "best_of_n/kl_reverse": log_z - lik + kl,
+        }
+
+    def read(self, key: Key, resamples: int = 400) -> Mapping[str, Estimate]:
+        """Every measure with its 95 % interval over prompts and draws. About 10 ms a resample for 8 prompts."""
+        found = bootstrap_all(self.statistics, self.groups(), key, resamples=resamples)
+        return {name: Estimate(value, low, high) for name, (value, low, high) in found.items()}
