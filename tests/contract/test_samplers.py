@@ -191,3 +191,13 @@ def test_stored_draws_serve_rejection_as_fresh_ones_do() -> None:
     assert [first.texts()[2 * b : 2 * b + 2] for b in range(2)] == [
         [accepted.texts()[int(r)] for r in accepted.of(b)[:2]] for b in range(2)
     ]
+
+
+def test_smc_when_only_finished_particles_survive_resampling() -> None:
+    """The evidence is so strong that every copy kept has already ended: nothing is left to grow."""
+    prior = TablePrior(lambda seen: [math.sin(1 + sum(seen) + 3 * k) for k in range(3)], vocab=3, end=2, horizon=6)
+    reward = Reward(lambda prompts, replies: [-float(len(r)) for r in replies], beta=0.05)
+    prompts = prior.codec.prompts([()] * 40)
+    draws = SMC(particles=16, islands=4).draw(Key(0), Posterior(prior, reward), prompts, n=4)
+    assert bool(torch.isfinite(draws.log_z).all())
+    assert all(status is Status.OK for status in draws.status)

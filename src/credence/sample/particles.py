@@ -132,6 +132,8 @@ def grow(
             break
         lot = torch.from_numpy(key.fold("resample").uniform(islands, t)).to(logits.device)
         ancestor = _resample(swarm, lot, threshold)
+        if bool(swarm.ended.all()):  # only finished particles survived
+            break
         states, present = _follow(models, states, present, swarm.ended, ancestor)
         states = [m.extend(s, swarm.ids[present, t]) for m, s in zip(models, states, strict=True)]
         logits = models[0].next_logits(states[0])
