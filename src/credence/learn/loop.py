@@ -1,59 +1,26 @@
 """The one training loop: collect, score, step, record, validate, keep the best."""
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Batch, Policy, Prior
-from credence.core.protocols import Learner as LearnerLaw
 from credence.core.status import Status
-from credence.core.types import Completions, Cost, Prompts
-from credence.evidence.product import measure
+from credence.core.types import Cost, Prompts
+from credence.learn.collect import Collector, Learner, Record, Schedule, troubles
 from credence.posterior.posterior import Posterior
 
-Record = Mapping[str, Any]
-Schedule = Callable[[int, Record], Posterior]
-
-
-@runtime_checkable
-class Learner(LearnerLaw, Protocol):
-    """A learner with the loop's settings as fields."""
-
-    @property
-    def prompts(self) -> int:
-        """A step."""
-        ...
-
-    @property
-    def group(self) -> int:
-        """Draws a prompt."""
-        ...
-
-    @property
-    def lr(self) -> float:
-        """Step size after warm-up."""
-        ...
-
-    @property
-    def warmup(self) -> int:
-        """Steps over which lr rises."""
-        ...
-
-    @property
-    def on_policy(self) -> bool:
-        """Whether each step draws from the policy; else it recalls stored draws."""
-        ...
+__all__ = ["Callback", "Fit", "Learner", "Record", "Schedule", "Validation", "elbo", "fit"]
 
 
 @runtime_checkable
 class Callback(Protocol):
-    """Called after every step with its record; may raise to stop the run."""
+    """Called after every step with its record; KeyboardInterrupt from it ends the stage as Ctrl-C does."""
 
     def __call__(self, record: Record, clock: Record) -> None:
         """Look at one step."""
@@ -62,11 +29,21 @@ class Callback(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Prompts that choose the checkpoint by their ELBO, always with the same key."""
+    """Prompts that choose the checkpoint by their ELBO, always with the same key and under one target.
+
+    Attributes:
+        prompts: to validate on.
+        draws: a prompt.
+        every: steps between two looks.
+        target: whose ELBO; by default the posterior of fit, or what its schedule gives for the last step.
+        key: of the draws; give two stages the same and their ELBOs compare. By default folded from the key of fit.
+    """
 
     prompts: Prompts
     draws: int = 8
     every: int = 10
+    target: Posterior | None = None
+    key: Key | None = None
 
 
 @dataclass(eq=False)
@@ -74,11 +51,14 @@ class Fit:
     """What a training stage left: the policy at its best checkpoint, and its history.
 
     Attributes:
-        policy: restored to the best validation ELBO (the last step where nothing validated).
-        history: a record a step, without clock fields: the same run gives the same bytes.
+        policy: at the best validation ELBO; where nothing validates, at the last step (after a NaN: as it came).
+        history: a record a step, without clock fields: the same run gives the same bytes. Keys: collect.HISTORY.
         status: OK, STOPPED (Ctrl-C or the time budget) or NAN, with `why`.
-        best: step of the kept checkpoint; 0 is the policy as it came.
-        best_elbo: its validation ELBO in nats.
+        why: a sentence where the status is not OK.
+        best: step of the policy that was kept; 0 is the policy as it came.
+        best_elbo: its validation ELBO in nats; -inf where nothing validated, or it makes impossible draws.
+        cost: completion tokens learnt from, and CPU seconds.
+        interrupted: whether Ctrl-C ended it.
     """
 
     policy: Policy
@@ -87,7 +67,6 @@ class Fit:
     why: str = ""
     best: int = 0
     best_elbo: float = float("-inf")
-    best_state: Mapping[str, Tensor] | None = None
     cost: Cost = field(default_factory=Cost)
     interrupted: bool = False
 
@@ -122,72 +101,123 @@ def fit(
         callbacks: called after each step with (record, clock).
 
     Returns:
-        Fit. Ctrl-C ends the stage with what was done, status STOPPED and `interrupted`. A NaN in loss or gradient ends
-        it with status NAN, before the step is applied.
+        Fit. Ctrl-C ends the stage with what was done, status STOPPED and `interrupted`. A NaN in loss, gradient or
+        validation, or an infinite gradient, ends it with status NAN, and the step is not applied. Any other exception
+        passes through, and leaves the best policy in `policy` all the same. Tested in tests/unit/test_loop.py.
 
     Raises:
-        ConfigError: no prompts, or a learner that needs stored draws got none.
+        ConfigError: no prompts, a learner of stored draws without them, a reading named like a key of the history.
+        ContractError: an impossible draw met a learner of the reverse KL.
 
-    Cost: a step is one sampling pass (on policy), one prior scoring pass, one forward and backward pass.
+    Cost: a step is one sampling pass (on policy), one prior scoring pass, one forward and backward pass. Memory: a copy
+        of what is trained.
     """
-    if not len(prompts):
-        raise ConfigError("no training prompts: give at least one.")
-    if not learner.on_policy and stored is None:
-        raise ConfigError(
-            f"{type(learner).__name__} learns from stored draws: pass stored=Batch(...) of draws on the prompts."
-        )
-    run = _Run(posterior, policy, prompts, learner, key, stored)
+    run = Collector(posterior, policy, prompts, learner, key, stored)
     out = Fit(policy)
-    begun = time.monotonic()
-    cpu = time.process_time()
-    record: Record = {}
+    stop = _Clock(steps, seconds)
+    best = _Best(out, run, validation, steps)
     try:
-        if validation is not None:
-            out.best_elbo, _ = elbo(
-                run.target(0, record), policy, validation.prompts, key.fold("val"), validation.draws
-            )
-            out.best_state = policy.state()
-        for step in range(1, steps + 1):
-            late = seconds is not None and time.monotonic() - begun > seconds
-            if late:
-                out.status, out.why = Status.STOPPED, f"the time budget of {seconds:.0f} s ended after step {step - 1}"
-                break
-            progress = step / steps if seconds is None else max(step / steps, (time.monotonic() - begun) / seconds)
-            record, clock = run.step(step, record, _rate(learner, step, progress))
-            record = {"stage": stage, **record}
-            if any(isinstance(v, float) and v != v for v in record.values()):
-                out.status = Status.NAN
-                out.why = f"a NaN at step {step} of {stage or 'training'}: lower lr (now {learner.lr:g}) or raise beta."
-                break
-            if validation is not None and (step % validation.every == 0 or step == steps):
-                record = {**record, **_validate(out, run, validation, step, record)}
-            out.history.append(record)
-            for callback in callbacks:
-                callback(record, {**clock, "elapsed": time.monotonic() - begun, "progress": progress})
+        best.look(0)
+        _train(run, out, best, stop, stage, callbacks)
     except KeyboardInterrupt:
         out.status, out.why, out.interrupted = Status.STOPPED, "interrupted", True
-    if out.best_state is not None:
-        _last_word(out, run, validation)
-        policy.restore(out.best_state)
-    out.cost = Cost(run.tokens, time.process_time() - cpu)
+    finally:
+        best.restore()
+        out.cost = Cost(run.tokens, time.process_time() - stop.cpu)
     return out
 
 
-def _last_word(out: Fit, run: "_Run", validation: Validation | None) -> None:
-    """A stage cut by its budget has unvalidated steps behind the last checkpoint: let them compete too."""
-    unseen = bool(out.history) and "val_elbo" not in out.history[-1]
-    if validation is None or not unseen or out.interrupted or out.status is Status.NAN:
-        return
-    step = len(out.history)
-    out.history[-1] = {**out.history[-1], **_validate(out, run, validation, step, out.history[-1])}
+def _train(run: Collector, out: Fit, best: "_Best", stop: "_Clock", stage: str, callbacks: Sequence[Callback]) -> None:
+    record: Record = {}
+    for step in range(1, stop.steps + 1):
+        if out.status is Status.NAN:
+            return
+        if stop.late:
+            out.status, out.why = Status.STOPPED, f"the time budget of {stop.seconds:g} s ended after step {step - 1}"
+            break
+        progress = stop.progress(step)
+        record, clock = run.step(step, record, _rate(run.learner, step, progress))
+        record = {"stage": stage, **record}
+        if not troubles(record) and best.due(step):
+            record = {**record, **best.look(step)}
+        if names := troubles(record):
+            where = f"step {step} of {stage}" if stage else f"step {step}"
+            out.status = Status.NAN
+            out.why = (
+                f"{', '.join(names)} not finite at {where}: lower lr (now {run.learner.lr:g}) or raise beta. "
+                f"{'Step ' + str(out.best) if out.best else 'The policy as it came'} was restored."
+            )
+            return
+        out.history.append(record)
+        for callback in callbacks:
+            callback(record, {**clock, "elapsed": stop.elapsed, "progress": progress})
+    if out.history and best.validation is not None and "val_elbo" not in out.history[-1]:
+        out.history[-1] = {**out.history[-1], **best.look(len(out.history))}  # the budget cut unvalidated steps off
 
 
-def _validate(out: Fit, run: "_Run", validation: Validation, step: int, record: Record) -> Record:
-    value, se = elbo(run.target(step, record), out.policy, validation.prompts, run.key.fold("val"), validation.draws)
-    best = value > out.best_elbo
-    if best:
-        out.best, out.best_elbo, out.best_state = step, value, out.policy.state()
-    return {"val_elbo": value, "val_elbo_se": se, "best": best}
+@dataclass(eq=False)
+class _Clock:
+    """The budget of one stage, in steps and perhaps in seconds."""
+
+    steps: int
+    seconds: float | None
+    begun: float = field(default_factory=time.monotonic)
+    cpu: float = field(default_factory=time.process_time)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.begun
+
+    @property
+    def late(self) -> bool:
+        return self.seconds is not None and self.elapsed > self.seconds
+
+    def progress(self, step: int) -> float:
+        """Share of the budget that is used, by what runs out first."""
+        return step / self.steps if self.seconds is None else max(step / self.steps, self.elapsed / self.seconds)
+
+
+@dataclass(eq=False)
+class _Best:
+    """The best checkpoint so far, every one judged by one target with one key."""
+
+    out: Fit
+    run: Collector
+    validation: Validation | None
+    steps: int
+    state: Mapping[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.out.policy.state()
+        given = None if self.validation is None else self.validation.target
+        # Annealed targets have other log Z: checkpoints are compared under the one that the schedule ends at.
+        self.target = given or self.run.target(self.steps, {})
+
+    def due(self, step: int) -> bool:
+        """Whether this step is looked at."""
+        return self.validation is not None and (step % self.validation.every == 0 or step == self.steps)
+
+    def look(self, step: int) -> Record:
+        """The validation's part of the record; keeps the policy if it is the best."""
+        if self.validation is None:
+            return {}
+        given, out = self.validation, self.out
+        key = given.key or self.run.key.fold("val")
+        value, se = elbo(self.target, out.policy, given.prompts, key, given.draws)
+        if step == 0 and value != value:
+            out.status, out.why = Status.NAN, "the validation ELBO of the policy as it came is no number"
+        # While every candidate makes impossible draws the ELBO is -inf and cannot choose: the last one is kept.
+        better = value > out.best_elbo or value == out.best_elbo == -math.inf
+        if better:
+            out.best, out.best_elbo = step, value
+            self.state = out.policy.state() if step else self.state
+        return {"val_elbo": value, "val_elbo_se": se, "best": better}
+
+    def restore(self) -> None:
+        """Leave the best in the policy, and nothing of a step that was broken off."""
+        if self.validation is None and self.out.status is not Status.NAN:
+            self.out.best, self.state = len(self.out.history), self.out.policy.state()
+        self.out.policy.restore(self.state)
 
 
 def _rate(learner: Learner, step: int, progress: float) -> float:
@@ -195,80 +225,13 @@ def _rate(learner: Learner, step: int, progress: float) -> float:
 
 
 def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int) -> tuple[float, float]:
-    """E_π[log_lik − log π/π0] in nats and its standard error, mean over prompts of n draws each: J/β ≤ log Z."""
+    """E_π[log_lik − log π/π0] in nats and its standard error, mean over prompts of n draws each: J/β ≤ log Z.
+
+    The ELBO is -inf once a draw is impossible; the standard error is inf then, and for a single draw a prompt.
+    """
     completions, log_q = policy.sample(key, prompts, n)
     log_prior = posterior.prior.score(prompts, completions)
     gain = posterior.log_lik(prompts, completions) - (log_q - log_prior).sum(-1)
-    by = gain.view(len(prompts), n)
-    se = float((by.var(1).sum() / n).sqrt() / len(prompts)) if n > 1 else float("nan")
-    return float(by.mean()), se
-
-
-@dataclass(eq=False)
-class _Run:
-    """What stays fixed over the steps of one stage, and the counters."""
-
-    posterior: Posterior | Schedule
-    policy: Policy
-    all_prompts: Prompts
-    learner: Learner
-    key: Key
-    stored: Batch | None
-    tokens: int = 0
-
-    def target(self, step: int, record: Record) -> Posterior:
-        return self.posterior if isinstance(self.posterior, Posterior) else self.posterior(step, record)
-
-    def step(self, step: int, last: Record, lr: float) -> tuple[Record, Record]:
-        began, cpu = time.monotonic(), time.process_time()
-        posterior = self.target(step, last)
-        batch = self._collect(step, posterior)
-        info = self.policy.forward_backward(batch, self.learner.loss)
-        grown = self.policy.step(lr)
-        used = int(batch.completions.mask.sum())
-        self.tokens += used
-        record = {"step": step, **info, **grown, "lr": lr, "tokens": used}
-        wall = time.monotonic() - began
-        return record, {"step": step, "wall": wall, "cpu": time.process_time() - cpu, "tokens_per_s": used / wall}
-
-    def _visit(self, step: int) -> list[int]:
-        """The prompts of this step: consecutive pieces of a new shuffle each epoch."""
-        total, size = len(self.all_prompts), self.learner.prompts
-        picked: list[int] = []
-        for i in range((step - 1) * size, step * size):
-            epoch, place = divmod(i, total)
-            order = self.key.fold("epoch", epoch).generator().permutation(total)
-            picked.append(int(order[place]))
-        return picked
-
-    def _collect(self, step: int, posterior: Posterior) -> Batch:
-        index = self._visit(step)
-        prompts = self.all_prompts.take(index)
-        if self.stored is not None and not self.learner.on_policy:
-            return self._recall(index, prompts, posterior, self.stored)
-        key = self.key.fold("step", step)
-        completions, log_q = self.policy.sample(key, prompts, self.learner.group)
-        log_prior = posterior.prior.score(prompts, completions)
-        log_lik, readings = measure(posterior.evidence, prompts, completions)
-        return Batch(prompts, completions, log_q, log_prior, log_lik, on_policy=True, readings=readings)
-
-    def _recall(self, index: list[int], prompts: Prompts, posterior: Posterior, stored: Batch) -> Batch:
-        """The stored rows of these prompts, renumbered; their evidence is read again only where it is annealed."""
-        rows = [torch.nonzero(stored.completions.prompt == b).flatten()[: self.learner.group] for b in index]
-        picked = torch.cat(rows)
-        whole = stored.completions.rows(picked)
-        place = torch.cat([torch.full((len(r),), i) for i, r in enumerate(rows)]).to(picked)
-        completions = Completions(whole.ids, whole.mask, whole.ended, place)
-        annealed = not isinstance(self.posterior, Posterior)
-        log_lik = posterior.log_lik(prompts, completions) if annealed else stored.log_lik[picked]
-        log_z = None if stored.log_z is None or annealed else stored.log_z[torch.tensor(index)]
-        readings = {name: values[picked] for name, values in stored.readings.items()}
-        return Batch(
-            prompts,
-            completions,
-            stored.log_q[picked],
-            stored.log_prior[picked],
-            log_lik,
-            log_z=log_z,
-            readings=readings,
-        )
+    by, value = gain.view(len(prompts), n), float(gain.mean())
+    known = n > 1 and value != -math.inf
+    return value, float((by.var(1).sum() / n).sqrt() / len(prompts)) if known else math.inf

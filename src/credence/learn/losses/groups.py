@@ -15,42 +15,59 @@ def row_weights(scored: Scored) -> Float[Tensor, " R"]:
 
 def sizes(scored: Scored) -> Float[Tensor, " B"]:
     """Rows of each prompt."""
-    ones = torch.ones_like(scored.log_lik)
-    return torch.zeros(scored.prompts, dtype=ones.dtype, device=ones.device).index_add(0, scored.prompt, ones)
+    return sums(torch.ones_like(scored.log_lik), scored)
 
 
-def leave_one_out(values: Float[Tensor, "R ..."], scored: Scored) -> Float[Tensor, "R ..."]:
+def sums(values: Float[Tensor, " R"], scored: Scored) -> Float[Tensor, " B"]:
+    """Sum over the rows of each prompt; 0 for a prompt without rows."""
+    return values.new_zeros(scored.prompts).index_add(0, scored.prompt, values)
+
+
+def log_sums(values: Float[Tensor, " R"], scored: Scored) -> Float[Tensor, " B"]:
+    """log Σ exp over the rows of each prompt; -inf where all are, or there are none."""
+    top = values.new_full((scored.prompts,), -torch.inf).scatter_reduce(0, scored.prompt, values, "amax")
+    finite = torch.where(torch.isneginf(top), 0.0, top)
+    return torch.log(sums(torch.exp(values - finite[scored.prompt]), scored)) + finite
+
+
+def leave_one_out(values: Float[Tensor, " R"], scored: Scored) -> Float[Tensor, " R"]:
     """Each value minus the mean of the *other* rows of its prompt: a baseline that does not know the row.
 
     Raises:
         ShapeError: a prompt with a single row has no others.
     """
-    n = sizes(scored)
-    if bool((n[scored.prompt] < 2).any()):
+    n = sizes(scored)[scored.prompt]
+    if bool((n < 2).any()):
         raise ShapeError("a prompt has a single draw: the leave-one-out baseline needs a group of at least 2.")
-    total = values.new_zeros(scored.prompts, *values.shape[1:]).index_add(0, scored.prompt, values)
-    count = n[scored.prompt].to(values).view(-1, *[1] * (values.dim() - 1))
-    return values - (total[scored.prompt] - values) / (count - 1)
+    return values - (sums(values, scored)[scored.prompt] - values) / (n - 1)
 
 
 def summary(scored: Scored) -> dict[str, float]:
     """What every learner reports, in nats, means over prompts of means over rows.
 
-    elbo: E[log_lik − log π/π0], J/β. log_lik: E[log_lik]. kl_prior: E[log π/π0]. kl_posterior_estimate:
-    log mean e^D − mean D of D = log_lik − log π/π0 within each prompt's rows, KL(π‖p*) with log Z from the same rows,
-    biased low by the tail they miss. Readings: their means. On draws from elsewhere (`log_q` not the policy's) rows are
-    weighted by π/q, self-normalised.
+    elbo: E[log_lik − log π/π0], J/β, -inf once a draw is impossible. log_lik: E[log_lik]. kl_prior: E[log π/π0].
+    kl_posterior_estimate: log mean e^D − mean D of D = log_lik − log π/π0 within each prompt's rows, KL(π‖p*) with
+    log Z from the same rows, biased low by the tail they miss. Readings: their means. On draws from elsewhere (`log_q`
+    not the policy's) rows are weighted by π/q, self-normalised. Tested in tests/unit/test_losses.py.
     """
     log_ratio = (scored.log_pi.detach() - scored.log_q).sum(-1)
-    gain = scored.log_lik - (scored.log_pi.detach() - scored.log_prior).sum(-1)
-    looked_at = {"elbo": gain, "log_lik": scored.log_lik, **scored.readings}
-    sums = dict.fromkeys([*looked_at, "kl_posterior_estimate"], 0.0)
-    for b in range(scored.prompts):
-        mine = scored.prompt == b
-        w = torch.softmax(log_ratio[mine], 0)
-        possible = w > 0
-        for name, values in looked_at.items():
-            sums[name] += float((w * values[mine])[possible].sum()) / scored.prompts
-        sums["kl_posterior_estimate"] += float(torch.logsumexp(gain[mine] + torch.log(w), 0)) / scored.prompts
-    sums["kl_posterior_estimate"] -= sums["elbo"]
-    return {**sums, "kl_prior": sums["log_lik"] - sums["elbo"]}
+    log_w = log_ratio - log_sums(log_ratio, scored)[scored.prompt]
+    w = torch.exp(log_w)
+
+    def mean(values: Float[Tensor, " R"]) -> float:
+        terms = torch.where(w > 0, w * values, 0.0)  # a weight of 0 makes nothing of an impossible draw
+        return float(sums(terms, scored).sum()) / with_rows
+
+    with_rows = max(1, int((sizes(scored) > 0).sum()))
+    drifted = (scored.log_pi.detach() - scored.log_prior).sum(-1)
+    gain = scored.log_lik - drifted
+    log_z = log_sums(gain + log_w, scored)[sizes(scored) > 0]
+    elbo = mean(gain)
+    impossible = elbo == -torch.inf  # KL(π‖p*) = inf, also where every draw is impossible and log Z reads -inf
+    return {
+        **{name: mean(values) for name, values in scored.readings.items()},
+        "elbo": elbo,
+        "log_lik": mean(scored.log_lik),
+        "kl_prior": mean(drifted),
+        "kl_posterior_estimate": torch.inf if impossible else float(log_z.sum()) / with_rows - elbo,
+    }

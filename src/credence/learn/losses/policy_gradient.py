@@ -19,9 +19,9 @@ def refuse_impossible(scored: Scored) -> None:
     lost = int(torch.isneginf(scored.log_lik).sum())
     if lost:
         raise ContractError(
-            f"{lost} of {len(scored.log_lik)} draws are impossible under the evidence (log_lik = -inf), so KL(π‖p*) is "
-            "infinite and its gradient undefined. Remedies: a finite penalty (Ended(cut=-3.0), otherwise=-8.0), a "
-            "forward-KL learner (DPG), or an engine that draws (rejection, SMC)."
+            f"leave-one-out REINFORCE met {lost} of {len(scored.log_lik)} draws that are impossible under the evidence "
+            "(log_lik = -inf): KL(π‖p*) is infinite and has no gradient. Remedies: a finite penalty (Ended(cut=-3.0), "
+            "Constraint(..., otherwise=-8.0)), a forward-KL learner (DPG), or an engine that draws (rejection, SMC)."
         )
 
 
@@ -36,6 +36,12 @@ def leave_one_out_gradient(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
     E[∇loss] = −∇J/β = ∇KL(π‖p*) on draws from π. The whole log-ratio stays in every token's return: the part before
     the token is the policy's own estimate of how much better its prefix is than the prior's, a baseline that makes
     the variance exactly zero at π = p*. Tested by enumeration in tests/oracle/test_gradients.py.
+
+    Info, beside `summary`: advantage_sd, the standard deviation of A in nats, which is 0 at π = p*.
+
+    Raises:
+        ContractError: a draw is impossible under the evidence.
+        ShapeError: a prompt has a single draw.
 
     Source: Kool et al. 2019; Ahmadian et al. 2024 (2402.14740), with the KL in the return.
     """

@@ -1,0 +1,95 @@
+"""How a policy is trained: Adam on its parameters, and the gradient of a loss piece by piece."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from credence.core.protocols import Batch, Loss, Scored
+from credence.core.types import Completions, Info
+from credence.prior.hf import trim
+
+
+@dataclass(eq=False)
+class Trainer:
+    """Adam on given parameters, with the gradient's norm clipped; the mutable half of a policy."""
+
+    parameters: list[nn.Parameter]
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    adam: torch.optim.Adam = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.adam = torch.optim.Adam(self.parameters, lr=1.0, betas=self.betas)
+
+    def step(self, lr: float) -> Info:
+        """One Adam step; returns the gradient's norm before clipping."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.clip))
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        if math.isfinite(norm):  # any other gradient is reported, never applied: clipping an inf makes a NaN
+            self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        return {"grad_norm": norm}
+
+    def forget(self) -> None:
+        """Drop gradients and moments: they belong to weights that are no longer there."""
+        self.adam.zero_grad(set_to_none=True)
+        self.adam.state.clear()
+
+
+LogProbs = Callable[[Completions], Float[Tensor, "R T"]]
+"""Log-probabilities of completions, unmasked, with graph."""
+
+
+def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: LogProbs) -> Info:
+    """The gradient of `loss` on a batch, piece by piece, exact for losses that mix rows (baselines, groups).
+
+    The loss is differentiated at the log-probabilities themselves; each piece then only carries that coefficient
+    back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored once without
+    graph, unless they fit in one piece. Rows whose coefficients are all zero skip their passes. Tested against one
+    plain pass in tests/oracle/test_gradients.py.
+    """
+    if batch.on_policy:
+        value = torch.where(batch.completions.mask, batch.log_q, 0.0)
+    elif len(pieces) == 1:
+        log_pi = log_probs(batch.completions)
+        scalar, info = loss(scored(batch, torch.where(batch.completions.mask, log_pi.double(), 0.0)))
+        scalar.backward()
+        return info
+    else:
+        value = torch.zeros(batch.log_q.shape, dtype=torch.float64, device=batch.log_q.device)
+        with torch.no_grad():
+            for rows in pieces:
+                part = trim(batch.completions.rows(rows))
+                value[rows, : part.ids.shape[1]] = torch.where(part.mask, log_probs(part).double(), 0.0)
+    leaf = value.detach().clone().requires_grad_()
+    scalar, info = loss(scored(batch, leaf))
+    scalar.backward()
+    slope = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    for rows in pieces:
+        rows = rows[(slope[rows] != 0).any(-1)]
+        if not len(rows):
+            continue
+        part = trim(batch.completions.rows(rows))
+        log_pi = torch.where(part.mask, log_probs(part).double(), 0.0)
+        (log_pi * slope[rows, : part.ids.shape[1]]).sum().backward()
+    return info
+
+
+def scored(batch: Batch, log_pi: Tensor) -> Scored:
+    """What a loss sees: the batch, and the policy's log-probabilities."""
+    return Scored(
+        log_pi=log_pi,
+        log_prior=batch.log_prior,
+        log_q=batch.log_q,
+        log_lik=batch.log_lik,
+        mask=batch.completions.mask,
+        prompt=batch.completions.prompt,
+        prompts=len(batch.prompts),
+        log_z=batch.log_z,
+        readings=batch.readings,
+    )
