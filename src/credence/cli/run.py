@@ -27,10 +27,7 @@ def run(
     if fast and long:
         raise ConfigError("--fast and --long together: each lays its own table over the config, choose one.")
     checked = load_config(config, overrides(settings, device), "fast" if fast else "long" if long else "")
-    checked.check_training()
     folder = into / checked.name
-    if folder.exists() and not overwrite:
-        raise ConfigError(f"{folder} exists. Give --overwrite to replace it, or --set name=another.")
 
     from credence.cli.terminal import emit, err
     from credence.study.run import run_study

@@ -1,50 +1,98 @@
 """A run's folder: what is in it is whole, and what a run has acknowledged stays."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from credence.core.errors import ConfigError
+from credence.core.errors import BackendError, ConfigError
 from credence.learn.checkpoint import save_json, write_whole
+
+LATEST = "latest"
+
+
+def check_place(path: Path, overwrite: bool) -> None:
+    """Refuse a place where no run may go; touches nothing, so that it can be asked before anything is loaded.
+
+    Raises:
+        ConfigError: it exists and may not be replaced, is no run's folder, or "latest" is in the way.
+    """
+    latest = path.parent / LATEST
+    if path.name == LATEST:
+        raise ConfigError(f"{path}: this name is the link to the latest run. Give another: --set name=another.")
+    if latest.exists() and not latest.is_symlink():
+        raise ConfigError(f"{latest} should be a link to the latest run and is none. Move it away: mv {latest} OTHER")
+    if not (path.exists() or path.is_symlink()):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise ConfigError(f"{path} is no folder: nothing is overwritten. Give another name: --set name=another.")
+    if not overwrite:
+        raise ConfigError(f"{path} exists. Give --overwrite to replace it, or --set name=another.")
+    if not (path / "manifest.json").exists() and any(path.iterdir()):
+        raise ConfigError(f"{path} is not a run's folder (no manifest.json): it is not overwritten.")
 
 
 class RunFolder:
-    """runs/<name>/: manifest.json, history.jsonl, timing.jsonl, report.json, report.html, policy/."""
+    """runs/<name>/: manifest.json, history.jsonl, timing.jsonl, report.json, report.html, policy/.
+
+    Raises:
+        ConfigError: as check_place.
+        BackendError: whenever something cannot be written: says where, why and what to do.
+    """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        if path.exists():
-            if not overwrite:
-                raise ConfigError(f"{path} exists. Give --overwrite to replace it, or --set name=another.")
-            if not (path / "manifest.json").exists() and any(path.iterdir()):
-                raise ConfigError(f"{path} is not a run's folder (no manifest.json): it is not overwritten.")
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
+        check_place(path, overwrite)
         self.path = path
-        self._point_latest()
+        with self.writing():
+            new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+            new.mkdir(parents=True)
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+            self._point_latest()
 
     def _point_latest(self) -> None:
         """runs/latest -> this folder, replaced in one step."""
-        aside = self.path.parent / ".latest.aside"
+        aside = self.path.parent / f".{LATEST}.{os.getpid()}.aside"
         aside.unlink(missing_ok=True)
         aside.symlink_to(self.path.name, target_is_directory=True)
-        latest = self.path.parent / "latest"
-        if latest.is_dir() and not latest.is_symlink():
-            aside.unlink()
-            raise ConfigError(f"{latest} is a folder: it should be a link to the latest run. Move it away.")
-        aside.replace(latest)
+        aside.replace(self.path.parent / LATEST)
+
+    @contextmanager
+    def writing(self, name: str = "") -> Generator[Path]:
+        """A file or folder of the run while it is written; what the system refuses becomes one clear error."""
+        place = self.path / name
+        try:
+            yield place
+        except OSError as error:
+            raise BackendError(
+                f"{place} cannot be written: {error.strerror or error}. Free some space or choose another place "
+                "(--into FOLDER); what was written before stays."
+            ) from error
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """One line of a .jsonl file, on the disk when this returns."""
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
+        """One line of a .jsonl file, handed to the system when this returns."""
+        with self.writing(name) as place, place.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
 
     def json(self, name: str, value: Any) -> None:  # noqa: ANN401 - any JSON tree
         """A whole JSON file."""
-        save_json(self.path / name, value)
+        with self.writing(name) as place:
+            save_json(place, value)
+
+    def lines(self, name: str, records: list[dict[str, Any]]) -> None:
+        """A whole .jsonl file."""
+        self.text(name, "".join(map(_line, records)))
 
     def text(self, name: str, value: str) -> None:
         """A whole text file."""
-        write_whole(self.path / name, value.encode())
+        with self.writing(name) as place:
+            write_whole(place, value.encode())
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"

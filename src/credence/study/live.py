@@ -1,108 +1,167 @@
-"""Progress with an ETA while a run goes on: bars on a terminal, now and then a line elsewhere."""
+"""Progress with an ETA while a run goes on: a bar on a terminal, now and then a line elsewhere."""
 
+import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from credence.report.phrases import visible
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
+HEADINGS = ("step", "ELBO", "E[r]", "KL(π‖π0)", "KL(π‖p*)", "tok/s", "ETA", "validation ELBO")
+WIDTHS = (7, 9, 7, 10, 10, 7, 7)
+SURE = 0.05
+"""Share of the planned work that must be done before its pace is believed."""
 
 
 class Live:
-    """The parts of a run with their expected shares of the time; `part` opens one, `tick` moves it.
+    """The parts of a run with the seconds expected of each; `part` opens one, `tick` moves it.
 
-    The overall ETA scales the parts still to come by how the finished ones compared with what was expected of them.
+    Between two ticks the share moves with the clock, at the pace seen so far, so that a long piece of work is seen to
+    move. The ETA scales what is to come by how what is done compared with what was expected of it. Tested in
+    tests/unit/test_live.py.
     """
 
-    def __init__(self, console: Console, parts: Mapping[str, float]) -> None:
-        self.console, self.parts = console, dict(parts)
-        self.begun = time.monotonic()
+    def __init__(self, console: Console, parts: Mapping[str, float], every: float = EVERY) -> None:
+        self.console, self.parts, self.every = console, dict(parts), every
+        self.total = sum(self.parts.values())
+        now = time.monotonic()
+        self.begun, self._part_began, self._ticked, self._spoken = now, now, now, now
         self.done: dict[str, float] = {}
-        self._part, self._share, self._part_began, self._spoken = "", 0.0, self.begun, self.begun
-        self._bars: Progress | None = None
-        self._whole = TaskID(0)
+        self.name, self._share, self._most = "", 0.0, 0.0
 
     @contextmanager
     def running(self) -> Generator["Live"]:
-        """Show the bars until the block ends."""
-        if not self.console.is_terminal:
-            yield self
+        """Show the bar until the block ends; without a terminal, speak at least every `every` seconds."""
+        if self.console.is_terminal and not self.console.quiet:
+            columns = (_Description(self), BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f} %"), _Eta(self))
+            with Progress(*columns, console=self.console, transient=True) as bars:
+                bars.add_task("all", total=1.0)
+                yield self
             return
-        bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[eta]}"),
-            console=self.console,
-            transient=True,
-        )
-        with bars:
-            self._bars, self._whole = bars, bars.add_task("all", total=1.0, eta="")
+        over = threading.Event()
+        speaker = threading.Thread(target=self._speak, args=(over,), daemon=True)
+        speaker.start()
+        try:
             yield self
-        self._bars = None
+        finally:
+            over.set()
+            speaker.join()
+
+    def _speak(self, over: threading.Event) -> None:
+        while not over.wait(min(1.0, self.every)):
+            if time.monotonic() - self._spoken >= self.every:
+                left = duration(self.eta())
+                self.say(f"  {self.name}: {self.share():.0%} of the run, {self.elapsed()} elapsed, ETA {left}")
 
     @contextmanager
     def part(self, name: str) -> Generator[None]:
         """One part of the run, by the name it was planned under."""
-        self._part, self._share, self._part_began = name, 0.0, time.monotonic()
-        self.say(f"[bold]{name}[/bold]")
-        self._show()
+        self.name, self._share = name, 0.0
+        self._part_began = self._ticked = time.monotonic()
+        self.say(name, "bold")
         yield
         self.done[name] = time.monotonic() - self._part_began
-        self._part, self._share = "", 0.0
-        self._show()
+        self.name, self._share = "", 0.0
 
     def tick(self, share: float) -> None:
         """The current part is this far (0 to 1)."""
-        self._share = min(1.0, share)
-        self._show()
+        self._share, self._ticked = min(1.0, share), time.monotonic()
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(text, highlight=False)
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays; it is never read as markup, and never wrapped where no person reads along."""
+        self._spoken = time.monotonic()
+        self.console.print(Text(visible(text), style=style), soft_wrap=not self.console.is_terminal, highlight=False)
+
+    def headings(self) -> None:
+        """The line above the steps."""
+        self.say(_aligned(HEADINGS[:-1]) + f"   {HEADINGS[-1]}", "dim")
 
     def step(self, record: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
-        """One training step, as a line."""
-        cells = [
-            f"{record['stage']:<9} {record['step']:>4}",
-            f"ELBO {record['elbo']:7.2f}",
-            f"E\\[r] {record['reward']:6.3f}",
-            f"KL(π‖π0) {record['kl_prior']:5.2f}",
-            f"KL(π‖p*) ≳ {record['kl_posterior_estimate']:5.2f}",
-            f"{clock['tokens_per_s']:4.0f} tok/s",
-        ]
-        if "val_elbo" in record:
-            star = " [green]★ best[/green]" if record["best"] else ""
-            cells.append(f"validation {record['val_elbo']:.2f} ± {record['val_elbo_se']:.2f}{star}")
+        """One training step, as a line of at most 80 columns under `headings`."""
         self.tick(float(clock["progress"]))
-        self.say("  " + "  ".join(cells) + f"  [dim]ETA {duration(self.eta())}[/dim]")
+        cells = (
+            f"{record['step']}",
+            f"{record['elbo']:.2f}",
+            f"{record['reward']:.3f}",
+            f"{_plain_zero(record['kl_prior']):.2f}",
+            f"{record['kl_posterior_estimate']:.2f}",
+            f"{clock['tokens_per_s']:.0f}",
+            duration(self.eta()),
+        )
+        line = _aligned(cells)
+        if "val_elbo" in record:
+            line += f"   {record['val_elbo']:.2f} ± {record['val_elbo_se']:.2f}{' ★' if record['best'] else ''}"
+        self.say(line, "green" if record.get("best") else "")
+
+    def elapsed(self) -> str:
+        """Time since the beginning."""
+        return duration(time.monotonic() - self.begun)
+
+    def share(self) -> float:
+        """How far the whole run is, 0 to 1; never less than it said before."""
+        planned = self._finished() + self.parts.get(self.name, 0.0) * self._here()
+        self._most = max(self._most, min(1.0, planned / self.total))
+        return self._most
 
     def eta(self) -> float:
         """Seconds expected to remain."""
-        finished = sum(self.parts.get(name, 0.0) for name in self.done)
-        now = time.monotonic() - self._part_began if self._part else 0.0
-        spent = sum(self.done.values()) + now
-        planned = finished + self.parts.get(self._part, 0.0) * self._share
-        pace = spent / planned if planned > 0 else 1.0
-        pace = pace if planned > 0.05 * sum(self.parts.values()) else 1.0
-        return max(0.0, (sum(self.parts.values()) - planned) * pace)
+        planned = self._finished() + self.parts.get(self.name, 0.0) * self._here()
+        return max(0.0, (self.total - planned) * self._pace())
 
-    def _show(self) -> None:
-        planned = sum(self.parts.get(n, 0.0) for n in self.done) + self.parts.get(self._part, 0.0) * self._share
-        share = planned / sum(self.parts.values())
-        if self._bars is not None:
-            self._bars.update(
-                self._whole, completed=share, description=self._part or "done", eta=f"ETA {duration(self.eta())}"
-            )
-        elif time.monotonic() - self._spoken > EVERY:
-            self._spoken = time.monotonic()
-            elapsed = duration(self._spoken - self.begun)
-            self.say(f"  {self._part}: {share:.0%} of the run, {elapsed} elapsed, ETA {duration(self.eta())}")
+    def _finished(self) -> float:
+        return sum(self.parts.get(name, 0.0) for name in self.done)
+
+    def _pace(self) -> float:
+        """Seconds that a planned second takes, from everything up to the last tick."""
+        planned = self._finished() + self.parts.get(self.name, 0.0) * self._share
+        spent = sum(self.done.values()) + (self._ticked - self._part_began if self.name else 0.0)
+        return spent / planned if planned > SURE * self.total else 1.0
+
+    def _here(self) -> float:
+        """Share of the current part: as ticked, and on from there by the clock, ever slower."""
+        expected = self.parts.get(self.name, 0.0) * self._pace()
+        since = (time.monotonic() - self._ticked) / expected if expected > 0 else 0.0
+        left = 1 - self._share
+        # 1 − 1/(1+x) starts at the expected speed, slows down, and never claims what no tick has confirmed.
+        return self._share + left * (1 - 1 / (1 + since / left)) if left > 0 else 1.0
+
+
+class _Description(ProgressColumn):
+    def __init__(self, live: Live) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
+        self.live = live
+
+    def render(self, task: Task) -> Text:
+        """The current part; moves the bar by the way, ten times a second."""
+        task.completed = self.live.share()
+        return Text(self.live.name or "done")
+
+
+class _Eta(ProgressColumn):
+    def __init__(self, live: Live) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.live = live
+
+    def render(self, task: Task) -> Text:
+        """Elapsed and expected."""
+        return Text(f"{self.live.elapsed()}  ETA {duration(self.live.eta())}")
+
+
+def _aligned(cells: tuple[str, ...]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def _plain_zero(value: float) -> float:
+    """-0.00 reads as a number below zero: it is none."""
+    return 0.0 if abs(value) < 0.005 else value
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,5 @@
 """The frontier, the marks on it, and the replies shown."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from credence.core.keys import Key
@@ -12,10 +10,8 @@ from credence.evidence.product import measure
 from credence.posterior.posterior import Posterior
 from credence.report.schema import FrontierPoint, Mark, Reply, RulerRow
 from credence.sample.best_of_n import pick
+from credence.study.found import Found, said
 from credence.study.ruler import Ruler
-
-if TYPE_CHECKING:
-    from credence.study.run import Found
 
 COLOURED = 6
 """Replies shown token by token."""
@@ -43,7 +39,7 @@ def marks(rows: tuple[RulerRow, ...]) -> tuple[Mark, ...]:
     return tuple(Mark(r.name, r.title, r.kind, r.kl_prior, r.reward) for r in rows)
 
 
-def replies(found: "Found") -> tuple[Reply, ...]:
+def replies(found: Found) -> tuple[Reply, ...]:
     """One reply of each law to each held-out prompt, the same draw for all: number 0, not the best one."""
     prior = found.prior
     if prior is None:
@@ -61,19 +57,15 @@ def replies(found: "Found") -> tuple[Reply, ...]:
     for name, (rows, _, _) in found.shown.items():
         laws[f"policy_{name}"] = _first(rows, count)
     laws["posterior"] = _first(prior.resample(key, 1).completions, count)
-    out = [reply for law, (rows, index) in laws.items() for reply in _shown(law, rows, index, found)]
-    return tuple(sorted(out, key=lambda r: [str(g) for g in map(_said, found.heldout.given)].index(r.prompt)))
-
-
-def _said(given: object) -> str:
-    return given if isinstance(given, str) else str(given[-1]["content"]) if isinstance(given, list) else str(given)
+    by_law = [_shown(law, rows, index, found) for law, (rows, index) in laws.items()]
+    return tuple(of_prompt[b] for b in range(count) for of_prompt in by_law)
 
 
 def _first(rows: Completions, count: int) -> tuple[Completions, list[int]]:
     return rows, [int(torch.nonzero(rows.prompt == b).flatten()[0]) for b in range(count)]
 
 
-def _shown(law: str, rows: Completions, index: list[int], found: "Found") -> list[Reply]:
+def _shown(law: str, rows: Completions, index: list[int], found: Found) -> list[Reply]:
     codec = found.heldout.codec
     some = rows.rows(torch.tensor(index))
     some = Completions(some.ids, some.mask, some.ended, torch.arange(len(index)))
@@ -92,6 +84,6 @@ def _shown(law: str, rows: Completions, index: list[int], found: "Found") -> lis
                 gain = (log_q[row] - log_prior[row])[:length].tolist()
                 nats[place] = (tuple(split(tokens[place])), tuple(gain))
     return [
-        Reply(_said(found.heldout.given[b]), law, str(texts[b]), values[b], bool(ended[b]), *nats[b])
+        Reply(said(found.heldout.given[b]), law, str(texts[b]), values[b], bool(ended[b]), *nats[b])
         for b in range(len(index))
     ]

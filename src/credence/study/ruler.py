@@ -4,6 +4,7 @@ log Z comes from prior draws and, where there is a trained policy, from its draw
 each bootstrap resample forms it anew, so its uncertainty is in every interval.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,11 @@ from credence.report.schema import Estimate
 from credence.sample.best_of_n import best_of_n_kl, best_of_n_weights
 
 Values = dict[str, float]
+
+
+def _mean(share: Tensor, values: Tensor) -> float:
+    """Σ share · values, where what weighs nothing counts nothing, were it infinite."""
+    return float(torch.where(share > 0, share * values, 0.0).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +101,13 @@ class Ruler:
         return torch.cat([rows, log_w[:, None]], -1), log_mean_exp(log_w)
 
     def statistics(self, groups: Sequence[Group]) -> Values:
-        """Every law's measures, means over prompts, by "law/measure"."""
+        """Every law's measures, means over prompts, by "law/measure"; gap closed is NaN where there is no gap."""
         each = [self._prompt(group) for group in groups]
         mean = {name: sum(e[name] for e in each) / len(each) for name in each[0]}
         gap = mean["prior/kl_reverse"]
         laws = [name.removesuffix("/kl_reverse") for name in mean if name.endswith("/kl_reverse")]
-        closed = {f"{law}/gap_closed": 1 - mean[f"{law}/kl_reverse"] / gap for law in laws if gap > 0}
-        return mean | closed
+        some = 0 < gap < math.inf
+        return mean | {f"{law}/gap_closed": 1 - mean[f"{law}/kl_reverse"] / gap if some else math.nan for law in laws}
 
     def _prompt(self, group: Group) -> Values:
         rows, log_z = self.pooled(group)
@@ -110,13 +116,13 @@ class Ruler:
         prior = group["prior"]
         out = {
             "log_z": float(log_z),
-            "posterior/reward": float(share @ rows[:, 3]),
-            "posterior/ended": float(share @ rows[:, 4]),
-            "posterior/kl_prior": float(share @ rows[:, 2] - log_z),
+            "posterior/reward": _mean(share, rows[:, 3]),
+            "posterior/ended": _mean(share, rows[:, 4]),
+            "posterior/kl_prior": _mean(share, rows[:, 2]) - float(log_z),
             "prior/reward": float(prior[:, 3].mean()),
             "prior/ended": float(prior[:, 4].mean()),
             "prior/kl_reverse": float(log_z - prior[:, 2].mean()),
-            "prior/kl_forward": float(share @ rows[:, 2] - log_z),
+            "prior/kl_forward": _mean(share, rows[:, 2]) - float(log_z),
         }
         out |= self._best_of_n(prior, float(log_z))
         if self.smc is not None:
@@ -134,22 +140,31 @@ class Ruler:
                 f"{law}/kl_reverse": float(log_z - (drawn[:, 2] - log_ratio).mean()),
             }
             if name == self.final:
-                out[f"{law}/kl_forward"] = float(share @ (joint - rows[:, 0]) - log_z)
+                out[f"{law}/kl_forward"] = _mean(share, joint - rows[:, 0]) - float(log_z)
             else:
                 out[f"{law}/kl_forward"] = float(group[f"under:{name}"].mean() - log_z)
         return out
 
     def _best_of_n(self, prior: Tensor, log_z: float) -> Values:
         weight = prior[:, 6] / prior[:, 6].sum()
-        lik, kl = float(weight @ prior[:, 2]), float(prior[0, 7])
+        lik, kl = _mean(weight, prior[:, 2]), float(prior[0, 7])
         return {
-            "best_of_n/reward": float(weight @ prior[:, 3]),
-            "best_of_n/ended": float(weight @ prior[:, 4]),
+            "best_of_n/reward": _mean(weight, prior[:, 3]),
+            "best_of_n/ended": _mean(weight, prior[:, 4]),
             "best_of_n/kl_prior": kl,
             "best_of_n/kl_reverse": log_z - lik + kl,
         }
 
     def read(self, key: Key, resamples: int = 400) -> Mapping[str, Estimate]:
-        """Every measure with its 95 % interval over prompts and draws. About 10 ms a resample for 8 prompts."""
-        found = bootstrap_all(self.statistics, self.groups(), key, resamples=resamples)
+        """Every measure with its 95 % interval over prompts and draws; what has no value on the data is left out.
+
+        Cost: about 10 ms a resample for 8 prompts. Test: against enumeration in tests/unit/test_ruler.py.
+        """
+        groups = self.groups()
+        known = {name for name, value in self.statistics(groups).items() if value == value}
+
+        def statistics(again: Sequence[Group]) -> Values:
+            return {name: value for name, value in self.statistics(again).items() if name in known}
+
+        found = bootstrap_all(statistics, groups, key, resamples=resamples)
         return {name: Estimate(value, low, high) for name, (value, low, high) in found.items()}

@@ -1,27 +1,27 @@
 """From what a run found to its report, its lines on the screen and its model card."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from credence.core.errors import DegeneracyError
 from credence.core.keys import Key
-from credence.core.types import Draws
+from credence.core.protocols import Evidence
+from credence.core.types import Completions, Draws, Prompts
 from credence.diagnose.bounds import bracket
 from credence.diagnose.drift import drift
+from credence.diagnose.intervals import Group
 from credence.diagnose.weights import pareto_k, weight_findings
-from credence.evidence.product import max_log_lik
+from credence.evidence.product import Product, measure
 from credence.learn.loop import Fit
 from credence.posterior.posterior import Posterior
 from credence.report.schema import Estimate, Finding, PromptRow, Report, RulerRow
 from credence.study.config import RunConfig
+from credence.study.found import Found, said
 from credence.study.picture import marks, optimum, replies
-
-if TYPE_CHECKING:
-    from credence.study.run import Found
+from credence.study.ruler import Ruler
 
 TITLES = {
     "prior": "prior",
@@ -34,26 +34,34 @@ TITLES = {
 KINDS = {"prior": "prior", "best_of_n": "draw", "smc": "draw", "posterior": "target"}
 
 
-def refuse_degenerate(draws: Draws) -> None:
+def refuse_degenerate(draws: Draws, posterior: Posterior) -> None:
     """Stop where nothing can be inferred.
 
     Raises:
-        DegeneracyError: every draw of some prompt is impossible under the evidence; names the prompts.
+        DegeneracyError: every draw of some prompt is impossible under the evidence; names the evidence and the prompts.
     """
     dead = [b for b in range(len(draws.prompts)) if bool(torch.isneginf(draws.log_w[draws.of(b)]).all())]
-    if dead:
-        names = ", ".join(repr(str(draws.prompts.given[b])) for b in dead[:3])
-        raise DegeneracyError(
-            f"every one of {len(draws.of(dead[0]))} prior draws is impossible under the evidence for {len(dead)} of "
-            f"{len(draws.prompts)} prompts ({names}). Draw more (measure.draws), soften the evidence (a finite "
-            "`otherwise` or `cut`), or use SMC with a twist: `credence sample --engine smc`."
-        )
+    if not dead:
+        return
+    rows = draws.completions.rows(draws.of(dead[0]))
+    guilty = ", ".join(_impossible(posterior.evidence, draws.prompts, rows))
+    prompts = ", ".join(repr(said(draws.prompts.given[b])) for b in dead[:3])
+    raise DegeneracyError(
+        f"every one of {len(rows)} prior draws is impossible under the evidence ({guilty}) for {len(dead)} of "
+        f"{len(draws.prompts)} prompts ({prompts}). Draw more (measure.draws), soften the evidence (a reward of finite "
+        "values, a finite `otherwise` or `cut`), or look at the replies: credence sample CONFIG --engine prior"
+    )
 
 
-def known_bound(posterior: Posterior) -> float | None:
-    """The evidence's largest nats where it says them: then rejection is exact."""
-    bound = max_log_lik(posterior.evidence)
-    return bound if math.isfinite(bound) else None
+def _impossible(evidence: Evidence, prompts: Prompts, rows: Completions) -> list[str]:
+    """Names of the factors that forbid every row by themselves; of all that forbid some, where none does."""
+    factors = evidence.factors if isinstance(evidence, Product) else (evidence,)
+    shares: list[tuple[str, float]] = []
+    for factor in factors:
+        nats, readings = measure(factor, prompts, rows)
+        shares.append((next(iter(readings), type(factor).__name__), float(torch.isneginf(nats).double().mean())))
+    most = max(share for _, share in shares)
+    return [name for name, share in shares if share == 1 or (most < 1 and share > 0)]
 
 
 def smc_runs(draws: Draws, posterior: Posterior, reward: str, runs: int) -> Tensor:
@@ -74,7 +82,7 @@ def prior_line(prior: Draws, exact: Draws | None) -> str:
     if exact is None:
         return line + "; no bound on the reward is known, so there are no exact draws"
     counts = [len(exact.of(b)) for b in range(len(exact.prompts))]
-    none = [str(exact.prompts.given[b]) for b, count in enumerate(counts) if count == 0]
+    none = [said(exact.prompts.given[b]) for b, count in enumerate(counts) if count == 0]
     tail = f"; none for: {', '.join(none)}" if none else ""
     return line + f"; {sum(counts)} exact posterior draws{tail}"
 
@@ -86,14 +94,15 @@ def stage_line(name: str, done: Fit) -> str:
     return f"  {name}: {len(done.history)} steps, kept {kept} (validation ELBO {done.best_elbo:.2f}){why}"
 
 
-def report(config: RunConfig, found: "Found", key: Key, made: dict[str, Any]) -> Report:
+def report(config: RunConfig, found: Found, key: Key, made: dict[str, Any]) -> Report:
     """Every number of the run, with intervals."""
     ruler, prior = found.ruler, found.prior
     if ruler is None or prior is None:
         raise DegeneracyError("nothing was drawn: there is nothing to report.")
     read = ruler.read(key)
     rows = tuple(_row(law, read, config, found) for law in _laws(found))
-    prompts = tuple(_prompt(b, found) for b in range(len(found.heldout)))
+    groups = ruler.groups()
+    prompts = tuple(_prompt(b, group, found, ruler, prior) for b, group in enumerate(groups))
     beta = config.evidence.reward[0].beta / abs(config.evidence.reward[0].weight) if config.evidence.reward else 1.0
     last = rows[-2] if found.policy is not None else None
     nothing = Estimate(0.0, 0.0, 0.0)
@@ -114,12 +123,12 @@ def report(config: RunConfig, found: "Found", key: Key, made: dict[str, Any]) ->
     )
 
 
-def _laws(found: "Found") -> list[str]:
+def _laws(found: Found) -> list[str]:
     laws = ["prior", "best_of_n"] + (["smc"] if found.smc is not None else [])
     return [*laws, *(f"policy_{name}" for name in found.fits), "posterior"]
 
 
-def _row(law: str, read: Any, config: RunConfig, found: "Found") -> RulerRow:  # noqa: ANN401 - name -> Estimate
+def _row(law: str, read: Any, config: RunConfig, found: Found) -> RulerRow:  # noqa: ANN401 - name -> Estimate
     zero = Estimate(0.0, 0.0, 0.0)
     smc, stage = config.measure.smc, law.removeprefix("policy_")
     bound = "upper" if law == "smc" else ""
@@ -157,7 +166,7 @@ def _row(law: str, read: Any, config: RunConfig, found: "Found") -> RulerRow:  #
     )
 
 
-def _cost(law: str, found: "Found") -> tuple[int, float]:
+def _cost(law: str, found: Found) -> tuple[int, float]:
     if law == "posterior":
         return 0, 0.0
     stages = ("dpg", "reinforce") if law == "policy_reinforce" else (law.removeprefix("policy_"),)
@@ -166,10 +175,7 @@ def _cost(law: str, found: "Found") -> tuple[int, float]:
     return sum(c.tokens for c in spent), sum(c.seconds for c in spent)
 
 
-def _prompt(b: int, found: "Found") -> PromptRow:
-    prior, ruler = found.prior, found.ruler
-    if prior is None or ruler is None:
-        raise DegeneracyError("no prior draws.")
+def _prompt(b: int, group: Group, found: Found, ruler: Ruler, prior: Draws) -> PromptRow:
     log_w = prior.log_w[prior.of(b)]
     exact_w = None
     if found.exact is not None and len(found.exact.of(b)):
@@ -180,11 +186,11 @@ def _prompt(b: int, found: "Found") -> PromptRow:
     reward, kl = ruler.prior.reward[b], share * log_w
     per_draw = log_w - level.value
     mean = float(kl[share > 0].sum()) - level.value
-    pooled, log_z = ruler.pooled(ruler.groups()[b])
+    pooled, log_z = ruler.pooled(group)
     verdicts = weight_findings(pooled[:, 5])
     broken = [f.meaning for f in verdicts if not f.ok]
     return PromptRow(
-        prompt=_said(found.heldout.given[b]),
+        prompt=said(found.heldout.given[b]),
         log_z=level.value,
         log_z_se=level.se,
         log_z_low=level.low,
@@ -203,11 +209,7 @@ def _prompt(b: int, found: "Found") -> PromptRow:
     )
 
 
-def _said(given: Any) -> str:  # noqa: ANN401 - a string or a list of messages
-    return given if isinstance(given, str) else str(given[-1]["content"]) if isinstance(given, list) else str(given)
-
-
-def _findings(found: "Found", prompts: Sequence[PromptRow]) -> tuple[Finding, ...]:
+def _findings(found: Found, prompts: Sequence[PromptRow]) -> tuple[Finding, ...]:
     out: list[Finding] = []
     if found.exact is not None:
         none = [p.prompt for p in prompts if p.exact_draws == 0]
@@ -240,49 +242,3 @@ def _ancestors(draws: Draws) -> Finding:
         "." if ok else ": its draws are near copies, and its log Z may be far too low."
     )
     return Finding("smc_ancestors", ok, meaning, least, 4.0)
-
-
-def unmeasured_card(config: RunConfig) -> str:
-    """The card of a policy whose run was interrupted."""
-    return (
-        f"# {config.name}\n\nInterrupted before it was measured. Nothing is known of its distance to the posterior.\n"
-    )
-
-
-def card(made: Report, config: RunConfig) -> str:
-    """The exported policy's model card, with its measured KL and gap."""
-    row = next(r for r in reversed(made.ruler) if r.kind == "train")
-
-    def shown(e: Estimate | None, unit: str = " nats") -> str:
-        return "not measured" if e is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]{unit}"
-
-    rewards = ", ".join(f"`{r.fn}` at β = {r.beta:g}" for r in config.evidence.reward) or "none"
-    return f"""---
-library_name: transformers
-base_model: {config.prior.model}
-tags: [credence]
----
-
-# {config.name}
-
-A policy that credence trained towards the posterior π0(x|c)·exp(r(x,c)/β)/Z(c).
-
-- prior: `{config.prior.model}` at temperature {config.prior.temperature:g}, system message {config.prior.system!r}
-- evidence: rewards {rewards}; a reply cut at {config.prior.horizon} tokens costs {-config.evidence.ended.cut:g} nats
-
-Measured on {len(made.prompts)} held-out prompts (95 % intervals over prompts and draws):
-
-| measure | value |
-|---|---|
-| E[{made.reward_name}] | {shown(row.reward, "")} |
-| KL(policy ‖ prior) | {shown(row.kl_prior)} |
-| KL(policy ‖ posterior) | {shown(row.kl_reverse)} |
-| KL(posterior ‖ policy) | {shown(row.kl_forward)} |
-| share of the gap closed | {shown(row.gap_closed, "")} |
-
-`generate()` with the generation config in this folder samples exactly this law: temperature
-{config.prior.temperature:g}, all tokens, at most {config.prior.horizon} new ones. Render prompts with the chat template
-and the system message above.
-
-Trained with seed {config.seed} by credence {made.manifest.get("versions", {}).get("credence-lm", "")}.
-"""

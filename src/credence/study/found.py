@@ -1,0 +1,54 @@
+"""What a run has found so far: each part fills in its own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from credence.core.types import Completions, Cost, Draws, Prompts
+from credence.learn.loop import Fit
+from credence.posterior.posterior import Posterior
+from credence.prior.policy import LMPolicy
+from credence.study.ruler import Ruler
+
+
+@dataclass(eq=False)
+class Found:
+    """The state of a run.
+
+    Attributes:
+        posterior: the target.
+        heldout: prompts of the ruler; they choose nothing.
+        validation: prompts that choose the checkpoint.
+        train: prompts to learn on.
+        reward: name of the reading that reports call the reward.
+        prior: the prior's draws on the held-out prompts.
+        exact: exact posterior draws among them.
+        smc: independent SMC runs, each held-out prompt repeated once a run.
+        ruler: the numbers.
+        policy: what is trained.
+        fits: what each stage left, by its name.
+        shown: each stage's held-out replies, log q and prior log-probabilities (R, T).
+        history: a record a step of all stages.
+        cost: spent, by part.
+    """
+
+    posterior: Posterior
+    heldout: Prompts
+    validation: Prompts
+    train: Prompts
+    reward: str = ""
+    prior: Draws | None = None
+    exact: Draws | None = None
+    smc: Draws | None = None
+    ruler: Ruler | None = None
+    policy: LMPolicy | None = None
+    fits: dict[str, Fit] = field(default_factory=dict)
+    shown: dict[str, tuple[Completions, Tensor, Tensor]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    cost: dict[str, Cost] = field(default_factory=dict)
+
+
+def said(given: object) -> str:
+    """A prompt as one text: what the user wrote, or the last message of a conversation."""
+    return str(given[-1]["content"]) if isinstance(given, list) else str(given)

@@ -1,0 +1,154 @@
+"""Part 3 of a run: forward KL on weighted prior draws, then REINFORCE with the KL in the return."""
+
+from typing import Any
+
+from credence.core.errors import BackendError
+from credence.core.keys import Key
+from credence.core.protocols import Batch
+from credence.core.status import Status
+from credence.core.types import Cost, Prompts
+from credence.learn.dpg import DPG
+from credence.learn.loop import Fit, Learner, Record, Validation, fit
+from credence.learn.reinforce import Reinforce
+from credence.prior.policy import LMPolicy, full_policy, lora_policy
+from credence.sample.importance import Importance
+from credence.study import plan, summary
+from credence.study.collect import Tick, draw_each, draw_policy, memory, score_each
+from credence.study.config import RunConfig
+from credence.study.folder import RunFolder
+from credence.study.found import Found
+from credence.study.live import Live
+
+POSTERIOR_DRAWS = 32
+"""Posterior draws a held-out prompt under which an intermediate policy is scored for KL(p*‖π)."""
+
+
+class Learning:
+    """The stages of one run; each leaves its history, its fit, and held-out draws of the policy as it then stands."""
+
+    def __init__(self, config: RunConfig, found: Found, place: RunFolder, live: Live, key: Key) -> None:
+        self.config, self.found, self.place, self.live, self.key = config, found, place, live, key
+        self.train = config.train
+
+    def run(self) -> None:
+        """Both stages, as far as the config asks for them.
+
+        Raises:
+            KeyboardInterrupt: passed on with the best policy so far in found.policy.
+        """
+        dpg, reinforce = self.train.dpg, self.train.reinforce
+        if dpg.epochs == 0 and reinforce.steps == 0:
+            return
+        self.found.policy = self.start()
+        if dpg.epochs > 0:
+            prompts, stored = self.recall()
+            steps = max(1, dpg.epochs * len(prompts) // dpg.batch)
+            self.stage("dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr), steps, dpg.seconds, stored)
+        if reinforce.steps > 0:
+            learner = Reinforce(reinforce.prompts, reinforce.group, reinforce.lr)
+            self.stage("reinforce", self.found.train, learner, reinforce.steps, reinforce.seconds)
+
+    def start(self) -> LMPolicy:
+        """The policy that is the prior."""
+        prior = self.found.posterior.prior
+        if self.train.method == "lora":
+            key = self.key.fold("adapters")
+            return lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
+        return full_policy(prior)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+
+    def recall(self) -> tuple[Prompts, Batch]:
+        """Draws of the prior at training prompts, weighted by the evidence."""
+        given, found = self.train.dpg, self.found
+        order = self.key.fold("dpg prompts").generator().permutation(len(found.train))[: given.prompts]
+        prompts = found.train.take([int(i) for i in order])
+        with self.live.part(plan.MEMORY):
+            key = self.key.fold("memory")
+            drawn = draw_each(Importance(), key, found.posterior, prompts, given.draws, self.live.tick, 8)
+        found.cost["dpg"] = drawn.cost
+        return prompts, memory(drawn)
+
+    def stage(
+        self,
+        name: str,
+        prompts: Prompts,
+        learner: Learner,
+        steps: int,
+        seconds: float | None,
+        stored: Batch | None = None,
+    ) -> None:
+        """Train, tell, keep; the validation draws are the same in all stages, so their ELBOs compare."""
+        train, found = self.train, self.found
+        begun = len(found.history)
+        with self.live.part(plan.TITLES[name]):
+            self.live.headings()
+            done = fit(
+                found.posterior,
+                self.policy,
+                prompts,
+                learner,
+                self.key.fold(name),
+                steps,
+                stored=stored,
+                validation=Validation(
+                    found.validation, train.validation_draws, train.validate_every, key=self.key.fold("validation")
+                ),
+                seconds=seconds,
+                stage=name,
+                callbacks=[self.keep],
+            )
+        found.fits[name] = done
+        found.cost[name] = found.cost.get(name, Cost()) + done.cost
+        self.late_words(done, begun)
+        self.live.say(summary.stage_line(name, done), "bold yellow" if done.status is Status.NAN else "")
+        if done.interrupted:
+            raise KeyboardInterrupt
+        with self.live.part(plan.measuring(name)):
+            self.measure(name)
+
+    @property
+    def policy(self) -> LMPolicy:
+        """What is trained."""
+        if self.found.policy is None:
+            raise BackendError("no policy was built: this is a fault of credence, please report it.")
+        return self.found.policy
+
+    def keep(self, record: Record, clock: Record) -> None:
+        """One step, on the disk and on the screen."""
+        full = self.full(record)
+        self.found.history.append(full)
+        self.place.append("history.jsonl", full)
+        self.place.append("timing.jsonl", {"stage": record["stage"], **clock})
+        self.live.step(full, clock)
+
+    def full(self, record: Record) -> dict[str, Any]:
+        """A record with the main reading under the name that reports look for."""
+        return {**record, "reward": record[self.found.reward]}
+
+    def late_words(self, done: Fit, begun: int) -> None:
+        """A stage cut by its time budget validates its last step after it was told: put that into the history."""
+        history = [self.full(record) for record in done.history]
+        if history and history[-1] != self.found.history[-1]:
+            self.found.history[begun:] = history
+            self.place.lines("history.jsonl", self.found.history)
+
+    def measure(self, name: str) -> None:
+        """Held-out draws of the policy as this stage leaves it."""
+        found, ruler, policy = self.found, self.found.ruler, self.policy
+        if ruler is None or found.prior is None:
+            return
+        n, key = self.config.measure.policy_draws, self.key.fold("measure", name)
+        last = name != "dpg" or self.train.reinforce.steps == 0
+        first, second = shares(self.live.tick, 1.0 if last else 0.8)
+        drawn, rows, log_q, log_prior = draw_policy(policy, key, found.posterior, found.heldout, n, found.reward, first)
+        ruler.policies[name] = drawn
+        found.shown[name] = (rows, log_q, log_prior)
+        if not last:  # the last one is scored on all prior draws instead
+            posterior = found.prior.resample(key.fold("posterior"), POSTERIOR_DRAWS)
+            joint = posterior.log_q.sum(-1) + found.posterior.log_lik(found.heldout, posterior.completions)
+            under = joint - score_each(policy, found.heldout, posterior.completions, second)
+            ruler.posterior_under[name] = under.view(len(found.heldout), POSTERIOR_DRAWS)
+
+
+def shares(tick: Tick, first: float) -> tuple[Tick, Tick]:
+    """One part's progress as that of two pieces of work, the first taking this share of it."""
+    return lambda done: tick(first * done), lambda done: tick(first + (1 - first) * done)

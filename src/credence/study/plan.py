@@ -1,0 +1,44 @@
+"""The parts of a run and the seconds each is expected to take: shares for the ETA, not promises."""
+
+from credence.study.config import RunConfig
+
+LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
+MEMORY, DPG = "prior draws to learn from", "training: forward KL on prior draws"
+REINFORCE, RULER, REPORT = "training: REINFORCE, KL in the return", "the ruler", "report"
+TITLES = {"dpg": DPG, "reinforce": REINFORCE}
+NAMES = {"dpg": "forward KL", "reinforce": "REINFORCE"}
+SECONDS_A_TOKEN = 1 / 550
+"""Of sampling, on two cores; scoring costs about 0.7 of it, a training pass 2.5."""
+
+
+def measuring(stage: str) -> str:
+    """The part that measures the policy after a stage."""
+    return f"measuring what {NAMES[stage]} reached"
+
+
+def plan(config: RunConfig) -> dict[str, float]:
+    """Seconds by part, in order, for a model of the embedded one's size."""
+    measured, train = config.measure, config.train
+    token = config.prior.horizon * SECONDS_A_TOKEN  # from here on seconds a reply
+    heldout = config.prompts.heldout
+    parts = {LOAD: 4.0, PRIOR: heldout * measured.draws * token}
+    parts[INFER] = 1.5 * heldout * measured.smc.particles * measured.smc.islands * token
+    validation = config.prompts.validation * train.validation_draws * token * 1.7
+    look = heldout * measured.policy_draws * token * 1.7
+    if train.dpg.epochs > 0:
+        replies = train.dpg.prompts * train.dpg.draws
+        parts[MEMORY] = replies * token
+        steps = max(1, train.dpg.epochs * train.dpg.prompts // train.dpg.batch)
+        trained = train.dpg.epochs * replies * token * 2.5 + validation * (steps / train.validate_every)
+        parts[DPG] = validation + min(trained, train.dpg.seconds or trained)
+        parts[measuring("dpg")] = look
+    if train.reinforce.steps > 0:
+        given = train.reinforce
+        trained = given.steps * given.prompts * given.group * token * 4.2
+        trained += validation * given.steps / train.validate_every
+        parts[REINFORCE] = validation + min(trained, given.seconds or trained)
+        parts[measuring("reinforce")] = look
+    if train.dpg.epochs > 0 or train.reinforce.steps > 0:
+        parts[RULER] = heldout * measured.draws * token * 0.7
+    parts[REPORT] = 10.0
+    return parts
