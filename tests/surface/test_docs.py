@@ -13,7 +13,7 @@ from credence.study.toml import load_config
 from tests.toys import toy_a, toy_prompts
 
 ROOT = Path(__file__).parents[2]
-PAGES = [p for p in sorted((ROOT / "docs").glob("*.md")) if ">>>" in p.read_text(encoding="utf-8")]
+PAGES = [p for p in sorted((ROOT / "docs").rglob("*.md")) if ">>>" in p.read_text(encoding="utf-8")]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -30,7 +30,28 @@ def test_examples_print_what_the_page_says(page: Path) -> None:
 
 
 def test_some_page_has_examples() -> None:
-    assert "concepts" in [p.stem for p in PAGES]
+    assert {"concepts", "smc", "reinforce"} <= {p.stem for p in PAGES}
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    named = {name for page in pages for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text(encoding="utf-8"))}
+    assert len(named) > 5
+    assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
+
+
+def test_both_readmes_have_the_same_parts() -> None:
+    """Headings by level, what is shown, and links (but each names the other)."""
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    for part in (r"^(#+) ", r"\]\((?!README)([^)]+)\)", r"^ {4}((?:make|credence|pip) [^#]*?) *(?:#.*)?$"):
+        assert re.findall(part, chinese, re.MULTILINE) == re.findall(part, english, re.MULTILINE), part
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_the_first_example_prints_what_its_last_line_says(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    example = blocks(page, "python")[0]
+    exec(compile(example, page, "exec"), {"__name__": "readme"})
+    assert f"# {capsys.readouterr().out}" == example.splitlines(keepends=True)[-1]
 
 
 def test_the_config_for_those_who_come_from_trl_is_accepted(tmp_path: Path) -> None:
