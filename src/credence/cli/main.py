@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the commands, so that --help answers at once."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -12,6 +13,9 @@ from credence.cli.models import models
 from credence.cli.run import run
 from credence.cli.sample import sample
 from credence.cli.score import score
+
+# Threads that spin while they wait cost a busy machine several times the work itself; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     cls=Edge,

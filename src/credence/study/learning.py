@@ -43,7 +43,9 @@ class Learning:
         if dpg.epochs > 0:
             prompts, stored = self.recall()
             steps = max(1, dpg.epochs * len(prompts) // dpg.batch)
-            self.stage("dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr), steps, dpg.seconds, stored)
+            self.stage(
+                "dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr, baseline=dpg.baseline), steps, dpg.seconds, stored
+            )
         if reinforce.steps > 0:
             learner = Reinforce(reinforce.prompts, reinforce.group, reinforce.lr)
             self.stage("reinforce", self.found.train, learner, reinforce.steps, reinforce.seconds)

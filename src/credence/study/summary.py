@@ -1,5 +1,6 @@
 """From what a run found to its report, its lines on the screen and its model card."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,7 +92,8 @@ def stage_line(name: str, done: Fit) -> str:
     """A stage in one line."""
     kept = f"step {done.best}" if done.best else "the policy as it came"
     why = f"; {done.why}" if done.why else ""
-    return f"  {name}: {len(done.history)} steps, kept {kept} (validation ELBO {done.best_elbo:.2f}){why}"
+    elbo = f" (validation ELBO {done.best_elbo:.2f})" if math.isfinite(done.best_elbo) else ""
+    return f"  {name}: {len(done.history)} steps, kept {kept}{elbo}{why}"
 
 
 def report(config: RunConfig, found: Found, key: Key, made: dict[str, Any]) -> Report:
