@@ -59,6 +59,9 @@ def sample(
         _print(console, draws, engine)
 
 
+FEW_ANCESTORS = 4
+"""First particles below which SMC's answer rests on too few beginnings."""
+
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 
 
@@ -148,5 +151,8 @@ def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN40
     level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
     extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items())
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
+    if data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
+        warning = "few ancestors: these draws are near copies, log Z may be far too low and its ± too small"
+        say(console, shown(warning, style="bold yellow"))
     if not draws.status[0].ok:
         say(console, shown(f"{data['status']}: {data['meaning']}", style="bold yellow"))

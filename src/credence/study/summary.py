@@ -135,21 +135,29 @@ def _row(law: str, read: Any, config: RunConfig, found: Found) -> RulerRow:  # n
     smc, stage = config.measure.smc, law.removeprefix("policy_")
     bound = "upper" if law == "smc" else ""
     title = TITLES[law].format(of=config.measure.best_of_n, particles=smc.particles)
+    same = stage in found.fits and _is_prior(stage, found)
     tokens, seconds = _cost(law, found)
     closed = None if law in ("prior", "posterior") else read.get(f"{law}/gap_closed")
-    exact = {"prior": ("kl_prior",), "posterior": ("kl_reverse", "kl_forward")}.get(law, ())
+    exact = {"prior": ("kl_prior",), "posterior": ("kl_reverse", "kl_forward")}.get("prior" if same else law, ())
 
     def measure(name: str) -> Estimate | None:
         if name in exact:
             return zero
-        value = read.get(f"{law}/{name}")
+        value = read.get(f"{'prior' if same else law}/{name}")
         bounded = bound if name in ("kl_prior", "kl_reverse") else ""
         return None if value is None else Estimate(value.value, value.low, value.high, bounded)
 
     if closed is not None and bound:
         closed = Estimate(closed.value, closed.low, closed.high, "lower")
+    closed = zero if same else closed
     done = found.fits.get(stage)
-    note = "" if done is None else f"best checkpoint: step {done.best} of {len(done.history)}"
+    note = (
+        "no step beat the prior, so this is the prior"
+        if same
+        else ""
+        if done is None
+        else f"best checkpoint: step {done.best} of {len(done.history)}"
+    )
     draws = {"smc": smc.islands * smc.particles}.get(law, config.measure.draws)
     return RulerRow(
         law,
@@ -166,6 +174,12 @@ def _row(law: str, read: Any, config: RunConfig, found: Found) -> RulerRow:  # n
         seconds,
         note,
     )
+
+
+def _is_prior(stage: str, found: Found) -> bool:
+    """Whether no step of any stage up to this one was kept."""
+    upto = list(found.fits)[: list(found.fits).index(stage) + 1]
+    return all(found.fits[name].best == 0 for name in upto)
 
 
 def _cost(law: str, found: Found) -> tuple[int, float]:
