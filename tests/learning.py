@@ -1,6 +1,7 @@
 """What the learners are held to on enumerable toys, shared by tests/oracle, tests/unit and tests/mutants."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,10 +11,18 @@ from credence.core.logspace import kl
 from credence.core.protocols import Batch, Loss, Scored
 from credence.core.types import Prompts, concat
 from credence.evidence.product import measure
+from credence.learn.dpg import DPG
+from credence.learn.loop import fit
+from credence.learn.reinforce import Reinforce
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
 from credence.prior.table import TablePrior
 from credence.prior.tabular import TabularPolicy, tabular_policy
+from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_prompts
+
+PROMPTS = toy_prompts()
+REACHED = 1e-3
+"""KL(π‖p*) in nats that training by sampling must reach; the prior starts at 0.618 on TOY-A."""
 
 
 def free_policy(posterior: Posterior, prompts: Prompts, law: TablePrior | None = None) -> TabularPolicy:
@@ -110,3 +119,50 @@ def every_sequence(posterior: Posterior, prompts: Prompts) -> Batch:
     log_q[:, 0] = torch.cat([torch.full((len(e.sequences),), -math.log(len(e.sequences))) for e in laws])
     log_prior = posterior.prior.score(prompts, rows)
     return Batch(prompts, rows, log_q, log_prior, posterior.log_lik(prompts, rows))
+
+
+def somewhere(seed: int) -> TabularPolicy:
+    """TOY-A's test policy, moved at random."""
+    policy = free_policy(toy_a(), PROMPTS, toy_policy())
+    noise = torch.from_numpy(Key(seed).generator().normal(0, 0.4, (15, 3)))
+    policy.restore({"logits": policy.state()["logits"] + noise})
+    return policy
+
+
+def check_reverse_gradient(seed: int) -> None:
+    """E[∇loss] of Reinforce over all pairs is ∇KL(π‖p*)."""
+    policy, exact = somewhere(seed), enumerate_posterior(toy_a(), PROMPTS)
+    wanted = gradient(policy, kl(log_law(policy, PROMPTS, exact), exact.log_p))
+    found = expected(Reinforce().loss, policy, toy_a(), PROMPTS, 2)
+    assert torch.allclose(found, wanted, atol=1e-10, rtol=0)
+
+
+def check_forward_gradient(seed: int) -> None:
+    """E_π0[∇loss] of DPG, given log Z, is ∇KL(p*‖π): off policy, so that the baseline needs its π/q."""
+    policy, exact = somewhere(seed), enumerate_posterior(toy_a(), PROMPTS)
+    wanted = gradient(policy, kl(exact.log_p, log_law(policy, PROMPTS, exact)))
+    token_q = toy_prior().score(PROMPTS, exact.completions)
+    single = groups_of(policy, toy_a(), PROMPTS, torch.arange(31)[:, None], token_q)
+    single = replace(single, log_z=torch.full((31,), exact.log_z, dtype=torch.float64))
+    c = coefficients(DPG().loss, single, 1).squeeze(1)
+    assert torch.allclose((torch.exp(exact.log_prior) * c) @ scores(policy, PROMPTS, exact), wanted, atol=1e-10, rtol=0)
+
+
+def check_reinforce_training(seed: int) -> None:
+    """150 steps on fresh draws reach the posterior."""
+    policy = free_policy(toy_a(), PROMPTS)
+    fit(toy_a(), policy, PROMPTS, Reinforce(1, 64, 0.1), Key(seed), 150)
+    assert mean_kl(policy, toy_a(), PROMPTS) < REACHED
+
+
+def check_own_log_z(seed: int) -> None:
+    """DPG's gradient on every sequence of two prompts once: the mean of ∇KL(p*‖π), each prompt with its own Z."""
+    policy = free_policy(toy_two(), two_prompts())
+    noise = torch.from_numpy(Key(seed).generator().normal(0, 0.4, tuple(policy.logits.shape)))
+    policy.restore({"logits": policy.state()["logits"] + noise})
+    laws = exacts(toy_two(), two_prompts())
+    each = [kl(e.log_p, log_law(policy, two_prompts().take([b]), e)) for b, e in enumerate(laws)]
+    wanted = gradient(policy, torch.stack(each).mean())
+    policy.forward_backward(every_sequence(toy_two(), two_prompts()), DPG().loss)
+    assert policy.logits.grad is not None
+    assert torch.allclose(policy.logits.grad.flatten(), wanted, atol=1e-10, rtol=0)

@@ -20,7 +20,19 @@ from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.table import TablePrior
 from credence.prior.tabular import TabularPolicy
 from credence.prior.train import accumulate
-from tests.learning import at_optimum, coefficients, expected, free_policy, gradient, groups_of, log_law, scores
+from tests.learning import (
+    at_optimum,
+    check_forward_gradient,
+    check_own_log_z,
+    check_reverse_gradient,
+    coefficients,
+    expected,
+    free_policy,
+    gradient,
+    groups_of,
+    log_law,
+    scores,
+)
 from tests.tiny import gpt2, llama
 from tests.toys import policy_logits, toy_a, toy_policy, toy_prior, toy_prompts
 
@@ -271,3 +283,10 @@ def test_rows_without_a_coefficient_are_skipped_and_nothing_changes() -> None:
 def test_the_test_policy_is_where_the_notes_put_it() -> None:
     policy = free_policy(toy_a(), PROMPTS, toy_policy())
     assert policy.next_logits(policy.start(PROMPTS, 1))[0].tolist() == pytest.approx(policy_logits(()))
+
+
+@pytest.mark.parametrize("seed", [20, 21, 22])
+@pytest.mark.parametrize("check", [check_reverse_gradient, check_forward_gradient, check_own_log_z])
+def test_away_from_the_test_policy_too(check: Callable[[int], None], seed: int) -> None:
+    """What tests/mutants/test_learn_mutants.py runs on wrong learners, through Reinforce and DPG as users call them."""
+    check(seed)

@@ -10,11 +10,8 @@ from credence.learn.dpg import DPG
 from credence.learn.loop import Fit, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
 from credence.posterior.posterior import Posterior
-from tests.learning import every_sequence, exacts, free_policy, mean_kl, stored_draws
+from tests.learning import REACHED, check_reinforce_training, every_sequence, exacts, free_policy, mean_kl, stored_draws
 from tests.toys import toy_a, toy_prompts, toy_two, two_prompts
-
-REACHED = 1e-3
-"""KL(π‖p*) in nats; the prior starts at 0.618 on TOY-A. What misses it: tests/mutants/test_learn_mutants.py."""
 
 SHORT = Reinforce(1, 32, 0.05)
 
@@ -26,10 +23,9 @@ def short(key: int, **settings: object) -> Fit:
 
 def test_reinforce_reaches_the_posterior() -> None:
     """Zero variance at the optimum: fresh draws, and yet it comes as close as the step size allows."""
-    policy = free_policy(toy_a(), toy_prompts())
-    assert mean_kl(policy, toy_a(), toy_prompts()) == pytest.approx(0.6180801270, abs=1e-9)
-    fit(toy_a(), policy, toy_prompts(), Reinforce(1, 64, 0.1), Key(1), 150)
-    assert mean_kl(policy, toy_a(), toy_prompts()) < REACHED
+    start = free_policy(toy_a(), toy_prompts())
+    assert mean_kl(start, toy_a(), toy_prompts()) == pytest.approx(0.6180801270, abs=1e-9)
+    check_reinforce_training(1)
 
 
 @pytest.mark.slow

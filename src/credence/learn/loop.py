@@ -114,7 +114,7 @@ def fit(
     """
     run = Collector(posterior, policy, prompts, learner, key, stored)
     out = Fit(policy)
-    stop = _Clock(steps, seconds)
+    stop = _Clock(steps, seconds, time.monotonic(), time.process_time())
     best = _Best(out, run, validation, steps)
     try:
         best.look(0)
@@ -161,8 +161,8 @@ class _Clock:
 
     steps: int
     seconds: float | None
-    begun: float = field(default_factory=time.monotonic)
-    cpu: float = field(default_factory=time.process_time)
+    begun: float
+    cpu: float
 
     @property
     def elapsed(self) -> float:
