@@ -96,6 +96,13 @@ def config(tiny: str, tmp_path: Path) -> Path:
     return tmp_path / "c.toml"
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the page is half of a tiny run's time: it is drawn where it is looked at, and in tests/surface."""
+    if "whole" not in request.node.name:
+        monkeypatch.setattr("credence.study.run.render", lambda report: "<html>")
+
+
 def study(config: Path, *settings: str, name: str = "small", **options: Any) -> tuple[Report, Path, str]:
     """A run; its report, folder and what it said."""
     checked = load_config(config, [f"name={name}", *settings])
