@@ -7,6 +7,7 @@ so that no (R, T, V) tensor exists; attention groups query heads instead of copy
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
+from credence.core.parallel import spread
 from credence.core.types import Completions, Prompts
 from credence.prior.logprob import mapped_log_probs, token_log_probs
 from credence.prior.render import TextCodec
@@ -195,6 +197,11 @@ class LMPrior:
         return self.model.device
 
     @property
+    def concurrent(self) -> bool:
+        """Passes without gradient may run in several threads at once: worth it on a CPU."""
+        return self.device.type == "cpu"
+
+    @property
     def head(self) -> nn.Linear:
         """The output layer."""
         return self.model.get_output_embeddings()  # pyright: ignore[reportReturnType] - every causal LM has one
@@ -305,11 +312,21 @@ class LMPrior:
     def score_mapped(self, prompts: Prompts, completions: Completions, to: LogitMap) -> Float[Tensor, "R T"]:
         """log-probability of each token after a map on the logits, in nats."""
         out = torch.zeros(completions.ids.shape, dtype=torch.float64, device=self.device)
-        for rows in self.pieces(completions):
+
+        def fill(rows: Tensor) -> None:
             part = trim(completions.rows(rows))
             hidden = self.hidden(prompts, part).flatten(0, 1)
             log_p = mapped_log_probs(hidden, self.head, part.ids.flatten(), to).view(part.ids.shape)
             out[rows, : part.ids.shape[1]] = torch.where(part.mask, log_p.double(), 0.0)
+
+        threads = torch.get_num_threads() if self.concurrent else 1
+        tokens = min(SCORE_TOKENS, -(-completions.ids.numel() // threads))
+        jobs = [partial(fill, rows) for rows in self.pieces(completions, tokens)]
+        if self.concurrent:
+            spread(jobs)
+        else:
+            for job in jobs:
+                job()
         return out
 
     def log_probs(self, prompts: Prompts, completions: Completions, temperature: float = 1.0) -> Float[Tensor, "R T"]:

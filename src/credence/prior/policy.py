@@ -55,6 +55,11 @@ class LMPolicy:
         """The prior's."""
         return self.lm.horizon
 
+    @property
+    def concurrent(self) -> bool:
+        """As the model."""
+        return self.lm.concurrent
+
     def _law(self) -> Reshaped:
         return Reshaped(self.lm, self.temperature)
 

@@ -13,7 +13,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import State, StepPrior
 from credence.core.types import Codec, Completions, Prompts
-from credence.prior.steps import sample_by_steps, score_by_steps
+from credence.prior.steps import Concurrent, sample_by_steps, score_by_steps
 
 LogitMap = Callable[[Float[Tensor, "rows V"]], Float[Tensor, "rows V"]]
 
@@ -63,6 +63,11 @@ class Reshaped:
     def horizon(self) -> int:
         """The inner prior's."""
         return self.inner.horizon
+
+    @property
+    def concurrent(self) -> bool:
+        """As the inner prior."""
+        return isinstance(self.inner, Concurrent) and self.inner.concurrent
 
     def map_logits(self, logits: Float[Tensor, "rows V"]) -> Float[Tensor, "rows V"]:
         """Temperature first, then top-k, then top-p: the order in which transformers' generate applies them."""

@@ -1,5 +1,8 @@
 """Sampling and scoring built on a StepPrior's steps alone: the plain doors that every fast door is compared with."""
 
+from functools import partial
+from typing import Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,14 +10,35 @@ from torch import Tensor
 from credence.core.errors import ShapeError
 from credence.core.keys import Key
 from credence.core.logspace import inverse_cdf
+from credence.core.parallel import spread
 from credence.core.protocols import StepPrior
 from credence.core.types import Completions, Prompts, concat, pad_to
 
 ROWS = 256
 """Rows walked at once: bounds the memory of caches and logits, never the draws themselves."""
 
+_LEAST = 16
+"""Rows below which a piece of its own costs more than it gains."""
+
 _KEEP = 0.75
 """Finished rows are dropped from the state once fewer than this share are alive: copying a cache costs too."""
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A prior whose passes may run in several threads at once, which pays for a network on a CPU."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it is so here."""
+        ...
+
+
+def _rows_at_once(prior: StepPrior, total: int) -> int:
+    """Rows of one piece: a share for every thread, if that leaves pieces worth having, and never more than ROWS."""
+    if not (isinstance(prior, Concurrent) and prior.concurrent):
+        return ROWS
+    return min(ROWS, max(_LEAST, -(-total // torch.get_num_threads())))
 
 
 def row_numbers(prompts: int, n: int, first_prompt: int = 0, first_draw: int = 0) -> Tensor:
@@ -27,22 +51,24 @@ def sample_by_steps(prior: StepPrior, key: Key, prompts: Prompts, n: int) -> tup
     """n draws a prompt from a StepPrior: one uniform a (row, step), inverse distribution function.
 
     Returns rows prompt-major and log q in nats. Cost: one step of at most 256 rows a token; finished rows are dropped.
+    A network on a CPU walks a piece on every thread at once, which changes no draw beyond the logits' last digits.
     """
     if n < 1:
         raise ShapeError(f"n={n} draws a prompt were asked for: at least 1 is needed.")
-    width = max(1, min(n, ROWS))
-    pieces: list[tuple[Completions, Tensor, Tensor]] = []
-    per = max(1, ROWS // width)
+    most = _rows_at_once(prior, len(prompts) * n)
+    width = min(n, most)
+    per = max(1, most // width)
+    pieces: list[tuple[Prompts, int, Tensor]] = []
     for first in range(0, len(prompts), per):
         part = prompts.take(range(first, min(first + per, len(prompts))))
         for draw in range(0, n, width):
             count = min(width, n - draw)
-            rows = row_numbers(len(part), count, first, draw)
-            completions, log_q = _walk(prior, key, part, count, rows)
-            pieces.append((completions, log_q, rows))
+            pieces.append((part, count, row_numbers(len(part), count, first, draw)))
+    jobs = [partial(_walk, prior, key, *piece) for piece in pieces]
+    walked = spread(jobs) if isinstance(prior, Concurrent) and prior.concurrent else [job() for job in jobs]
     offsets = [int(rows[0] >> 32) for _, _, rows in pieces]
-    merged = concat([c for c, _, _ in pieces], offsets)
-    log_q = torch.cat([pad_to(q, merged.ids.shape[1]) for _, q, _ in pieces])
+    merged = concat([completions for completions, _ in walked], offsets)
+    log_q = torch.cat([pad_to(q, merged.ids.shape[1]) for _, q in walked])
     order = torch.argsort(torch.cat([rows for _, _, rows in pieces])).to(merged.ids.device)
     return merged.rows(order), log_q[order]
 
