@@ -93,8 +93,11 @@ class LMPolicy:
         def log_probs(completions: Completions) -> Float[Tensor, "R T"]:
             return self.lm.log_probs(batch.prompts, completions, self.temperature)
 
+        def score(completions: Completions) -> Float[Tensor, "R T"]:
+            return self.score(batch.prompts, completions)
+
         pieces = self.lm.pieces(batch.completions, self.train_tokens)
-        return accumulate(batch, loss, pieces, log_probs)
+        return accumulate(batch, loss, pieces, log_probs, score)
 
     def step(self, lr: float) -> Info:
         """One Adam step."""

@@ -45,12 +45,12 @@ LogProbs = Callable[[Completions], Float[Tensor, "R T"]]
 """Log-probabilities of completions, unmasked, with graph."""
 
 
-def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: LogProbs) -> Info:
+def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: LogProbs, score: LogProbs) -> Info:
     """The gradient of `loss` on a batch, piece by piece, exact for losses that mix rows (baselines, groups).
 
     The loss is differentiated at the log-probabilities themselves; each piece then only carries that coefficient
     back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored once without
-    graph, unless they fit in one piece. Rows whose coefficients are all zero skip their passes. Tested against one
+    graph (`score`, masked), unless they fit in one piece. Rows whose coefficients are all zero skip their passes. Tested against one
     plain pass in tests/oracle/test_gradients.py.
     """
     if batch.on_policy:
@@ -61,11 +61,7 @@ def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: Lo
         scalar.backward()
         return info
     else:
-        value = torch.zeros(batch.log_q.shape, dtype=torch.float64, device=batch.log_q.device)
-        with torch.no_grad():
-            for rows in pieces:
-                part = trim(batch.completions.rows(rows))
-                value[rows, : part.ids.shape[1]] = torch.where(part.mask, log_probs(part).double(), 0.0)
+        value = score(batch.completions)
     leaf = value.detach().clone().requires_grad_()
     scalar, info = loss(scored(batch, leaf))
     scalar.backward()
