@@ -85,6 +85,21 @@ def test_weights_divide_the_proposal_out() -> None:
     assert posterior_weights(given).tolist() == pytest.approx([2 * e / (1 + e), 2 / (1 + e)])
 
 
+def test_spared_draws_hold_less_than_their_share() -> None:
+    """Of four draws, those below a quarter of the mean weight get no gradient; the others keep theirs to the digit."""
+    given = scored([3.0, 2.5, 0.0, -1.0], [-1.0, -1.2, -0.7, -2.0], [0, 0, 0, 0], 1)
+    slopes = []
+    for spare in (False, True):
+        leaf = given.log_pi.clone().requires_grad_()
+        weighted_likelihood(replace(given, log_pi=leaf), baseline=False, spare=spare)[0].backward()
+        assert leaf.grad is not None
+        slopes.append(leaf.grad.sum(-1))
+    kept = posterior_weights(given) >= 1 / 4
+    assert kept.tolist() == [True, True, False, False]
+    assert torch.equal(slopes[1], torch.where(kept, slopes[0], 0.0))
+    assert 0 < float(slopes[0][~kept].sum() / slopes[0].sum()) < 1 / 4
+
+
 def test_impossible_draws_weigh_nothing() -> None:
     """Also where a whole prompt is impossible, with and without its log Z = -inf. Rejects -inf − -inf = NaN."""
     given = scored([-INF, 0, -INF, -INF], [-2] * 4, [0, 0, 1, 1], 2)

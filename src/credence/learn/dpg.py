@@ -30,7 +30,8 @@ class DPG:
         group: stored draws a prompt that are used, the first ones; at least 2 where no log Z is stored.
         lr: Adam's step size after warm-up.
         warmup: steps over which lr rises; afterwards it falls linearly to a tenth.
-        baseline: subtract π/q: mean zero, less variance.
+        baseline: subtract π/q: mean zero, less variance, but then every draw needs a backward pass. Without it draws
+            of weight below 1/n of their prompt's mean are spared (losses.forward_kl).
 
     Raises:
         ConfigError: fewer than one prompt or draw.
@@ -63,4 +64,4 @@ class DPG:
 
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
         """See losses.forward_kl.weighted_likelihood."""
-        return weighted_likelihood(scored, self.baseline)
+        return weighted_likelihood(scored, self.baseline, spare=not self.baseline)

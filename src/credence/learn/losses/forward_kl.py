@@ -10,9 +10,6 @@ from credence.core.protocols import Scored
 from credence.core.types import Info
 from credence.learn.losses.groups import log_sums, row_weights, sizes, summary
 
-NEGLIGIBLE = 0.05
-"""Self-normalised weight, where the mean is 1, below which a row is not worth a backward pass."""
-
 
 def posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
     """w/Z = π0 e^log_lik / (q Z): with the given log Z, else self-normalised to mean one within each prompt.
@@ -37,15 +34,15 @@ def posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
     return torch.exp(torch.where(torch.isneginf(log_w), log_w, log_w - log_z))
 
 
-def weighted_likelihood(scored: Scored, baseline: bool = True) -> tuple[Float[Tensor, ""], Info]:
+def weighted_likelihood(scored: Scored, baseline: bool = True, spare: bool = False) -> tuple[Float[Tensor, ""], Info]:
     """−mean (w/Z − π/q) log π with w/Z = p*/q: E_q[∇loss] = ∇KL(p*‖π), whatever the proposal q (Z is the prompt's own).
 
     The baseline π/q has mean gradient zero on and off policy; at π = p* it makes every coefficient zero. Unbiased with
     a given log Z; self-normalised weights are consistent, biased by O(1/n). Tested by enumeration in
     tests/oracle/test_gradients.py.
 
-    Without the baseline, self-normalised weights below NEGLIGIBLE count as zero, so that most rows need no backward
-    pass: under 5 % of a prompt's mass is left out (1 % on the main job), within the O(1/n) of self-normalising.
+    With `spare`, and no baseline to keep them alive, weights below 1/n of the mean of their prompt's n count as zero, so
+    that most rows need no backward pass: less than 1/n of the mass is left out, within the O(1/n) of self-normalising.
 
     Info, beside `summary`: ess_share, effective draws over draws, of all weights together; ratio_max, the largest π/q.
 
@@ -53,8 +50,8 @@ def weighted_likelihood(scored: Scored, baseline: bool = True) -> tuple[Float[Te
     """
     w = posterior_weights(scored)
     ratio = torch.exp((scored.log_pi.detach() - scored.log_q).sum(-1))
-    if not baseline and scored.log_z is None:
-        w = torch.where(w < NEGLIGIBLE, 0.0, w)
+    if spare:
+        w = torch.where(w < 1 / sizes(scored)[scored.prompt], 0.0, w)
     coefficient = w - ratio if baseline else w
     terms = coefficient * torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)
     loss = -(row_weights(scored) * terms).sum()
