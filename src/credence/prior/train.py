@@ -50,8 +50,8 @@ def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: Lo
 
     The loss is differentiated at the log-probabilities themselves; each piece then only carries that coefficient
     back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored once without
-    graph (`score`, masked), unless they fit in one piece. Rows whose coefficients are all zero skip their passes. Tested
-    against one plain pass in tests/oracle/test_gradients.py.
+    graph (`score`, masked), unless they fit in one piece. Rows whose coefficients are all zero skip their passes.
+    Tested against one plain pass in tests/oracle/test_gradients.py.
     """
     if batch.on_policy:
         value = torch.where(batch.completions.mask, batch.log_q, 0.0)
