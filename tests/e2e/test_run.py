@@ -156,7 +156,20 @@ def test_a_run_leaves_its_folder_whole(config: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(folder / "policy")
     assert plain.generation_config.top_k in (0, None)
     assert load(str(folder / "policy"), horizon=6).horizon == 6
-    assert "share of the gap closed" in (folder / "policy/README.md").read_text(encoding="utf-8")
+    card = (folder / "policy/README.md").read_text(encoding="utf-8")
+    assert "share of the gap closed" in card
+    assert "base_model" not in card  # rejects: the path of a local model given away
+    assert str(config.parent) not in card
+    names = [f.name for f in report.findings]
+    assert names.count("gap with log Z's upper bound") == names.count("close_calls") == 1
+    for row in report.prompts:
+        assert row.kl_forward is not None
+        assert (row.kl_forward_exact is None) == (row.exact_draws == 0)
+        assert (row.log_z_high is None) == (row.log_z_high_se is None) == (row.exact_draws < 2)
+        assert row.trusted == (row.why_not == "")
+    cost = {r.name: r.tokens for r in report.ruler}
+    assert cost["best_of_n"] == pytest.approx(4 * cost["prior"], abs=4)
+    assert cost["posterior"] == 0
     assert max(map(len, said.splitlines())) <= 100
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -224,6 +237,7 @@ def test_every_choice_of_stages_ends_with_a_report(config: Path, train: str) -> 
     }.get(train, [])
     report, folder, _ = study(config, *chosen)
     assert (folder / "policy").exists() == (train != "none")
+    assert (report.gap_closed is None) == (train == "none")
     assert status(folder) == "done"
     assert all(math.isfinite(r.kl_reverse.value) for r in report.ruler)
 

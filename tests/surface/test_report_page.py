@@ -139,6 +139,8 @@ def test_the_answer_and_every_law_are_there(page: str) -> None:
     assert "65 %" in page
     assert all(row.title in page for row in report.ruler)
     assert "kept: step 45" in page
+    assert "0.70 ± 0.09<small>exact 0.75 ± 0.20</small>" in page
+    assert "once, in training" in page
     assert '<bdi lang="zh">今天天气怎么样？</bdi>' in page
     assert page.count('class="cut"') == len({reply.prompt for reply in report.replies})
 

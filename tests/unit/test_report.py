@@ -74,6 +74,10 @@ def test_answer_says_when_nothing_was_reached(report: Report) -> None:
     assert "no progress beyond chance" in said(0.03, -0.02, 0.08)
     assert "further from the posterior than the prior" in said(-0.1, -0.2, -0.05)
     assert "is not known" in said(math.nan, math.nan, math.nan)
+    for sentence in (said(0.5, 0.4, 0.6), said(-0.1, -0.2, -0.05), said(math.nan, math.nan, math.nan)):
+        assert sentence.endswith(" 2 of 8 prompts cannot be trusted.")
+    rest = tuple(row for row in report.ruler if row.kind != "train")
+    assert phrases.answer(dataclasses.replace(report, gap_closed=None, ruler=rest)).startswith("No policy was trained")
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -48,11 +48,13 @@ TOKENS = (
 PROMPTS = (
     "log Z is how much the evidence likes what the prior already says; pooled, where shown, adds the policy's draws to "
     "the prior's. ESS: how many equal draws the weighted ones are worth. k̂ above 0.7: a few draws carry the "
-    "weight, and more draws may change the answer. Exact draws are posterior replies got by rejection; a prompt "
-    "without any has no upper bound (?). Marked rows are not to be trusted alone."
+    "weight, and more draws may change the answer. The bounds of log Z hold in expectation, not each time. Exact draws "
+    "are posterior replies got by rejection; a prompt with fewer than two has no upper bound (?). Marked rows are not "
+    "to be trusted alone."
 )
 
 COST = (
-    "Tokens and CPU time spent to make each law usable on these prompts, training included; draws are what its row in "
-    "the table rests on."
+    "A trained law is paid for once: the tokens drawn beforehand and those it learnt from, counted at every pass, and "
+    "CPU time, validation included. A law that is drawn is paid for at every reply: here one reply of its own to each "
+    "held-out prompt. The draws are what its row in the table rests on; what measuring costs is not counted."
 )

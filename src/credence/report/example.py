@@ -18,7 +18,7 @@ _TEXTS = {
     "prior": "Robots are machines that can be programmed to carry out tasks.",
     "best_of_n": "I think robots are wonderful helpers, and they make life easier!",
     "smc": "Robots are great friends and I love how they help people every day, especially when",
-    "policy": "I think robots are great, and I am happy to help you learn more!",
+    "policy_reinforce": "I think robots are great, and I am happy to help you learn more!",
     "posterior": "I love robots: they are helpful, kind and a joy to work with.",
 }
 
@@ -53,7 +53,7 @@ def _row(name: str, title: str, kind: str, at: tuple[float, float], spent: tuple
         kl_prior=_around(kl, 0.0 if prior else 0.09, bound),
         kl_reverse=_around(reverse, 0.0 if target else 0.22, bound),
         kl_forward=forward, gap_closed=None if known else share, draws=spent[0], tokens=spent[1], seconds=spent[2],
-        note="kept: step 45, best validation ELBO" if name == "policy" else "",
+        note="kept: step 45, best validation ELBO" if name == "policy_reinforce" else "",
     )  # fmt: skip
 
 
@@ -85,7 +85,9 @@ def _prompt_rows() -> tuple[PromptRow, ...]:
             log_z_high=None if i == 6 else log_z + 0.3 + 0.4 * bad, ess=8.3 if bad else 41.0 + 3 * i, draws=256,
             pareto_k=1.12 if i == 2 else 0.2 + 0.04 * i, reward_prior=0.1 + 0.02 * i, reward_posterior=0.74 + 0.01 * i,
             kl_posterior_prior=1.7 + 0.1 * i, kl_posterior_prior_se=0.12, exact_draws=0 if i == 6 else 7 + i,
-            trusted=not bad, why_not=why if bad else "",
+            trusted=not bad, why_not=why if bad else "", log_z_high_se=None if i == 6 else 0.08,
+            reward_posterior_se=0.02, kl_forward=0.7 + 0.1 * i, kl_forward_se=0.09,
+            kl_forward_exact=None if i == 6 else 0.75 + 0.1 * i, kl_forward_exact_se=None if i == 6 else 0.2,
         ))  # fmt: skip
     return tuple(rows)
 
@@ -94,35 +96,35 @@ def _replies() -> tuple[Reply, ...]:
     replies: list[Reply] = []
     for i, prompt in enumerate(_PROMPTS):
         for law, text in _TEXTS.items():
-            said = "今天阳光很好，我很开心能和你聊天！" if i == 4 and law == "policy" else text
+            said = "今天阳光很好，我很开心能和你聊天！" if i == 4 and law == "policy_reinforce" else text
             words = list(said) if i == 4 else [" " + word if k else word for k, word in enumerate(said.split(" "))]
-            shown = tuple(words) if law == "policy" else ()
+            shown = tuple(words) if law == "policy_reinforce" else ()
             nats = tuple(round(1.9 * math.sin(2.3 * k + i) + 0.25, 3) for k in range(len(shown)))
-            reward = {"prior": 0.0, "best_of_n": 0.83, "smc": 0.91, "policy": 0.81, "posterior": 0.93}[law] - 0.02 * i
+            reward = {"prior": 0.0, "best_of_n": 0.83, "smc": 0.91, "policy_reinforce": 0.81, "posterior": 0.93}[law]
+            reward -= 0.02 * i
             replies.append(Reply(prompt, law, said, reward, law != "smc", shown, nats))
     return tuple(replies)
 
 
 def example_report() -> Report:
-    """Eight prompts, seven laws, sixty steps; two prompts that cannot be trusted."""
+    """Eight prompts, six laws, sixty steps; two prompts that cannot be trusted."""
     log_z, best_kl, best_reward = _tilt(1 / _BETA)
     base = _tilt(0.0)[2]
     ruler = (
-        _row("prior", "Prior", "prior", (0.0, base), (256, 0, 0.0)),
-        _row("best_of_n", "Best of 16", "draw", (1.75, 0.66), (16, 98_304, 61.0)),
-        _row("smc", "SMC, 16 particles", "draw", (1.55, 0.67), (64, 131_072, 97.0)),
+        _row("prior", "Prior", "prior", (0.0, base), (256, 192, 0.2)),
+        _row("best_of_n", "Best of 16", "draw", (1.75, 0.66), (256, 3_072, 2.2)),
+        _row("smc", "SMC, 16 particles", "draw", (1.55, 0.67), (64, 5_120, 5.4)),
         _row("policy_dpg", "Policy after DPG", "train", (0.38, 0.33), (64, 412_000, 171.0)),
-        _row("policy_reinforce", "Policy after REINFORCE", "train", (0.86, 0.47), (64, 955_000, 402.0)),
-        _row("policy", "Policy, as saved", "train", (0.83, 0.475), (64, 955_000, 402.0)),
-        _row("posterior", "Posterior", "target", (best_kl, best_reward), (256, 49_152, 35.0)),
+        _row("policy_reinforce", "Policy after REINFORCE", "train", (0.83, 0.475), (64, 955_000, 402.0)),
+        _row("posterior", "Posterior", "target", (best_kl, best_reward), (256, 0, 0.0)),
     )
     path = [(lam, *_tilt(lam)[1:]) for lam in (0.0, *(0.35 * 1.16**i for i in range(32)))]
-    gap = next(row.gap_closed for row in ruler if row.name == "policy")
+    gap = next(row.gap_closed for row in ruler if row.name == "policy_reinforce")
     return Report(
         title="Cheerful replies from SmolLM2", beta=_BETA, reward_name="VADER compound", horizon=24,
-        gap_closed=gap or Estimate(0.0, 0.0, 0.0), ruler=ruler, prompts=_prompt_rows(),
+        gap_closed=gap, ruler=ruler, prompts=_prompt_rows(),
         frontier=tuple(FrontierPoint(1 / lam if lam else math.inf, kl, r, lam < 11.5) for lam, kl, r in path),
-        marks=tuple(Mark(r.name, r.title, r.kind, r.kl_prior, r.reward) for r in ruler if r.name != "policy_reinforce"),
+        marks=tuple(Mark(r.name, r.title, r.kind, r.kl_prior, r.reward) for r in ruler),
         findings=(
             Finding("effective sample size", True, "The prior's draws carry enough of the posterior.", 51.2, 25.6),
             Finding("Pareto k̂", False, "The weights of this prompt have a tail too heavy for their mean to settle; "

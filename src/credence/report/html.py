@@ -103,7 +103,7 @@ def _gap(report: Report) -> str:
     row, target = exported(report), next(iter(rows_of(report, "target")), None)
     prior = next(iter(rows_of(report, "prior")), None)
     gap, parts = report.gap_closed, ""
-    if math.isfinite(gap.value):
+    if gap is not None and math.isfinite(gap.value):
         low = min(0.0, *(v for v in (gap.low, gap.value) if math.isfinite(v)))
 
         def at(value: float) -> float:
@@ -228,13 +228,26 @@ def _training(report: Report) -> str:
 _PROMPT_HEADS = {
     "prompt": "",
     "log Z": "log of the mean of exp(reward/β) under the prior, nats, with its standard error",
-    "bounds": "log Z lies between these, nats",
+    "bounds": "below and above log Z in expectation, nats, with the upper one's standard error",
     "ESS": "effective sample size of the prior's draws",
     "k̂": "Pareto tail index of the weights; above 0.7 their mean does not settle",
     "exact draws": "posterior draws got by rejection",
+    "KL(p*‖policy)": "from weighted draws of prior and policy; exact: from the exact draws, nats",
     "KL(p*‖π0)": "how far the posterior is from the prior on this prompt, nats",
     "reward π0 → p*": "mean reward under the prior and under the posterior",
 }
+
+
+def _plus_minus(value: float | None, error: float | None) -> str:
+    return number(value) if error is None else f"{number(value)} ± {number(error)}"
+
+
+def _forward(row: PromptRow) -> str:
+    """KL(p*‖policy) from weighted draws, and below it from exact ones."""
+    exact = ""
+    if row.kl_forward_exact is not None:
+        exact = f"<small>exact {_plus_minus(row.kl_forward_exact, row.kl_forward_exact_se)}</small>"
+    return _plus_minus(row.kl_forward, row.kl_forward_se) + exact
 
 
 def _prompts(report: Report) -> str:
@@ -246,15 +259,17 @@ def _prompts(report: Report) -> str:
 
     def bounds(row: PromptRow) -> str:
         top = high if row.log_z_high is None else row.log_z_high
-        return f"{log_z_text(row)[1]}{svg.whisker(Estimate(row.log_z, row.log_z_low, top), low, high, 'target')}"
+        error = "" if row.log_z_high_se is None else f"<small>upper ± {number(row.log_z_high_se)}</small>"
+        return f"{log_z_text(row)[1]}{error}{svg.whisker(Estimate(row.log_z, row.log_z_low, top), low, high, 'target')}"
 
     def pooled(row: PromptRow) -> str:
         return "" if row.log_z_pooled is None else f"<small>pooled {number(row.log_z_pooled)}</small>"
 
     cells = [[
         words(r.prompt), log_z_text(r)[0] + pooled(r), bounds(r), f"{number(r.ess, 0)} of {r.draws}",
-        number(r.pareto_k), str(r.exact_draws), f"{number(r.kl_posterior_prior)} ± {number(r.kl_posterior_prior_se)}",
-        f"{number(r.reward_prior)} → {number(r.reward_posterior)}",
+        number(r.pareto_k), str(r.exact_draws), _forward(r),
+        _plus_minus(r.kl_posterior_prior, r.kl_posterior_prior_se),
+        f"{number(r.reward_prior)} → {_plus_minus(r.reward_posterior, r.reward_posterior_se)}",
     ] for r in report.prompts]  # fmt: skip
     flags = ["" if row.trusted else "doubt" for row in report.prompts]
     table = _table(_PROMPT_HEADS, cells, flags, "prompts")
@@ -262,8 +277,12 @@ def _prompts(report: Report) -> str:
 
 
 def _cost(report: Report) -> str:
-    heads = {"law": "", "draws a prompt": "", "model tokens": "", "CPU time": ""}
-    cells = [[words(r.title), str(r.draws), count(r.tokens), duration(r.seconds)] for r in rows_of(report)]
+    heads = {"law": "", "draws a prompt": "", "model tokens": "", "CPU time": "", "spent": ""}
+    spent = {"train": "once, in training", "target": "–"}
+    cells = [
+        [words(r.title), str(r.draws), count(r.tokens), duration(r.seconds), spent.get(_kind(r), "for every reply")]
+        for r in rows_of(report)
+    ]
     return _section("cost", "What it cost", _table(heads, cells, name="cost"), _caption(captions.COST))
 
 

@@ -32,7 +32,7 @@ def manifest(config: Mapping[str, Any], seed: int, started: float) -> dict[str, 
     wall, cpu, peak = time.time() - started, *_usage()
     return {
         "seed": seed,
-        "config": _without_paths(config),
+        "config": without_paths(config),
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall, 1),
         "cpu_seconds": None if cpu is None else round(cpu, 1),
@@ -44,15 +44,16 @@ def manifest(config: Mapping[str, Any], seed: int, started: float) -> dict[str, 
     }
 
 
-def _without_paths(value: Any) -> Any:  # noqa: ANN401 - walks any config tree
+def without_paths(value: Any) -> Any:  # noqa: ANN401 - walks any config tree
+    """A config tree whose absolute paths keep their last part only."""
     if isinstance(value, Path):
         return f"…/{value.name}" if value.is_absolute() else value.as_posix()
     if isinstance(value, str):
         return "…/" + re.split(r"[\\/]", value.rstrip("\\/"))[-1] if _PATH.fullmatch(value) else value
     if isinstance(value, Mapping):
-        return {str(key): _without_paths(item) for key, item in cast(Mapping[Any, Any], value).items()}
+        return {str(key): without_paths(item) for key, item in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple):
-        return [_without_paths(item) for item in cast(list[Any], value)]
+        return [without_paths(item) for item in cast(list[Any], value)]
     return value
 
 

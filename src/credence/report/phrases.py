@@ -131,17 +131,24 @@ def rows_of(report: Report, *kinds: str) -> tuple[RulerRow, ...]:
 
 
 def exported(report: Report) -> RulerRow | None:
-    """The row of the policy that was saved: named `policy`, else the last trained one."""
+    """The row of the policy that was saved: the last trained one."""
     trained = rows_of(report, "train")
-    named = [row for row in trained if row.name == "policy"]
-    return named[0] if named else (trained[-1] if trained else None)
+    return trained[-1] if trained else None
+
+
+def flagged(report: Report) -> str:
+    """How many prompts are flagged, as a sentence after others; nothing where none is."""
+    count = sum(not row.trusted for row in report.prompts)
+    return f" {count} of {len(report.prompts)} prompts cannot be trusted." if count else ""
 
 
 def answer(report: Report) -> str:
-    """The run in one sentence, or two where one would flatter."""
-    gap, row = report.gap_closed, exported(report)
-    if math.isnan(gap.value):
-        return "How much of the gap the policy closed is not known; the reasons come first below."
+    """The run in one sentence, and more where one would flatter."""
+    gap, row, doubts = report.gap_closed, exported(report), flagged(report)
+    if row is None and gap is None:
+        return "No policy was trained; the laws below need no training." + doubts
+    if gap is None or math.isnan(gap.value):
+        return "How much of the gap the policy closed is not known; the reasons come first below." + doubts
     amount = {"lower": "at least ", "upper": "at most "}.get(gap.bound, "")
     share = f"{amount}{number(100 * gap.value, 0)} % {interval_text(gap, percent=True)}".strip()
     left = ""
@@ -151,6 +158,7 @@ def answer(report: Report) -> str:
         span = f" {interval_text(row.kl_reverse)}".rstrip()
         left = f"; {most}{nats} nats{span} remain"
     if gap.high < 0:
-        return f"The policy ended further from the posterior than the prior was: {share} of the gap closed{left}."
+        worse = "The policy ended further from the posterior than the prior was"
+        return f"{worse}: {share} of the gap closed{left}.{doubts}"
     doubt = " The interval holds 0: no progress beyond chance is shown." if gap.low <= 0 else ""
-    return f"The policy closed {share} of the gap between prior and posterior{left}.{doubt}"
+    return f"The policy closed {share} of the gap between prior and posterior{left}.{doubt}{doubts}"

@@ -57,8 +57,9 @@ def side_by_side(report: Report) -> str:
     more = blocks[_OPEN_PROMPTS:]
     hidden = f"<details><summary>{len(more)} more prompts</summary>{''.join(more)}</details>" if more else ""
     return (
-        '<section id="replies"><h2>What they say</h2><p class="caption">One reply of each law to each held-out prompt. '
-        f"The number is its reward; … marks a reply that the horizon of {report.horizon} tokens cut.</p>"
+        '<section id="replies"><h2>What they say</h2><p class="caption">The first draw of each law to each '
+        f"held-out prompt, not its best. The number is its reward; "
+        f"… marks a reply that the horizon of {report.horizon} tokens cut.</p>"
         f"{''.join(blocks[:_OPEN_PROMPTS])}{hidden}</section>"
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a field changes its meaning."""
 
 
@@ -40,7 +40,7 @@ class RulerRow:
     """One law read off the ruler, averaged over the held-out prompts.
 
     Attributes:
-        name: machine name: prior, best_of_n, smc, policy_dpg, policy_reinforce, policy, posterior.
+        name: machine name: prior, best_of_n, smc, policy_dpg, policy_reinforce, posterior.
         title: what a person reads.
         kind: "prior" | "draw" | "train" | "target".
         reward: E[r], reward units.
@@ -50,7 +50,8 @@ class RulerRow:
         kl_forward: KL(p*‖law), nats; None where the law has no density.
         gap_closed: 1 − KL(law‖p*)/KL(π0‖p*); None for the prior and the target.
         draws: how many draws a prompt the row rests on.
-        tokens: model tokens spent to make this law usable on these prompts (training included).
+        tokens: model tokens: of a trained law, what its training took, once; of another, what one reply of its own to
+            each of these prompts takes; 0 of the target. docs/report.md says what is counted.
         seconds: CPU seconds of the same.
         note: one line, e.g. the best checkpoint's step.
     """
@@ -72,7 +73,10 @@ class RulerRow:
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One held-out prompt: what the prior's draws say of its posterior."""
+    """One held-out prompt: what its draws say of its posterior, and of the exported policy's distance from it.
+
+    The forward divergences are None where no policy was trained, the exact one also without exact draws.
+    """
 
     prompt: str
     log_z: float
@@ -90,6 +94,12 @@ class PromptRow:
     trusted: bool
     why_not: str = ""
     log_z_pooled: float | None = None
+    log_z_high_se: float | None = None
+    reward_posterior_se: float | None = None
+    kl_forward: float | None = None
+    kl_forward_se: float | None = None
+    kl_forward_exact: float | None = None
+    kl_forward_exact_se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,13 +138,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a run found. `gap_closed` is the exported policy's."""
+    """Everything a run found. `gap_closed` is the exported policy's; None without one, or without a gap."""
 
     title: str
     beta: float
     reward_name: str
     horizon: int
-    gap_closed: Estimate
+    gap_closed: Estimate | None
     ruler: tuple[RulerRow, ...]
     prompts: tuple[PromptRow, ...]
     frontier: tuple[FrontierPoint, ...]

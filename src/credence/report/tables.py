@@ -56,7 +56,7 @@ def ruler_table(report: Report) -> Table:
 
 
 def log_z_text(row: PromptRow) -> tuple[str, str]:
-    """log Z ± its standard error, and the bounds it is known to lie between."""
+    """log Z ± its standard error, and its bounds: each holds in expectation, ? where there is none."""
     error = f" ± {number(row.log_z_se)}" if row.log_z_se else ""
     high = "?" if row.log_z_high is None else number(row.log_z_high)
     return number(row.log_z) + error, f"[{number(row.log_z_low)}, {high}]"
@@ -64,7 +64,8 @@ def log_z_text(row: PromptRow) -> tuple[str, str]:
 
 def prompt_table(report: Report) -> Table:
     """What the prior's draws say of each held-out prompt; the flagged are marked, not dropped."""
-    table = _table("Held-out prompts", "log Z in nats, bounds below it · ESS of the prior's draws · k̂ above 0.7: "
+    table = _table("Held-out prompts", "log Z in nats, below it bounds that hold in expectation · ESS of the "
+                   "prior's draws · k̂ above 0.7: "
                    "the weights' tail is too heavy · exact: posterior draws got by rejection")  # fmt: skip
     table.add_column("", width=1)
     table.add_column("prompt", overflow="fold", max_width=32)

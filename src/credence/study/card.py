@@ -1,7 +1,11 @@
 """The model card of an exported policy."""
 
+from credence.report.manifest import without_paths
 from credence.report.schema import Estimate, Report
 from credence.study.config import RunConfig
+
+EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Where the model "smollm2", which comes in a package, is published; its licence is Apache 2.0."""
 
 
 def unmeasured_card(config: RunConfig, status: str) -> str:
@@ -19,18 +23,21 @@ def card(made: Report, config: RunConfig) -> str:
     def shown(e: Estimate | None, unit: str = " nats") -> str:
         return "not measured" if e is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]{unit}"
 
-    rewards = ", ".join(f"`{r.fn}` at β = {r.beta:g}" for r in config.evidence.reward) or "none"
+    model = EMBEDDED if config.prior.model == "smollm2" else without_paths(config.prior.model)
+    licence = "license: apache-2.0\n" if model == EMBEDDED else ""
+    # a folder of the author's machine is nobody's base model, and its path is nobody's business
+    base = f"base_model: {model}\n" if model == EMBEDDED or model == config.prior.model else ""
+    rewards = ", ".join(f"`{without_paths(r.fn)}` at β = {r.beta:g}" for r in config.evidence.reward) or "none"
     return f"""---
 library_name: transformers
-base_model: {config.prior.model}
-tags: [credence]
+{base}{licence}tags: [credence]
 ---
 
 # {config.name}
 
 A policy that credence trained towards the posterior π0(x|c)·exp(r(x,c)/β)/Z(c).
 
-- prior: `{config.prior.model}` at temperature {config.prior.temperature:g}, system message {config.prior.system!r}
+- prior: `{model}` at temperature {config.prior.temperature:g}, system message {config.prior.system!r}
 - evidence: rewards {rewards}; a reply cut at {config.prior.horizon} tokens costs {-config.evidence.ended.cut:g} nats
 
 Measured on {len(made.prompts)} held-out prompts (95 % intervals over prompts and draws):

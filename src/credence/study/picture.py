@@ -39,12 +39,11 @@ def marks(rows: tuple[RulerRow, ...]) -> tuple[Mark, ...]:
     return tuple(Mark(r.name, r.title, r.kind, r.kl_prior, r.reward) for r in rows)
 
 
-def replies(found: Found) -> tuple[Reply, ...]:
+def replies(found: Found, key: Key) -> tuple[Reply, ...]:
     """One reply of each law to each held-out prompt, the same draw for all: number 0, not the best one."""
     prior = found.prior
     if prior is None:
         return ()
-    key = Key(0).fold("shown")
     laws: dict[str, tuple[Completions, list[int]]] = {}
     count = len(found.heldout)
     laws["prior"] = _first(prior.completions, count)

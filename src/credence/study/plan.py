@@ -31,7 +31,8 @@ def plan(config: RunConfig) -> dict[str, float]:
         steps = max(1, train.dpg.epochs * train.dpg.prompts // train.dpg.batch)
         trained = train.dpg.epochs * replies * token * 2.5 + validation * (steps / train.validate_every)
         parts[DPG] = validation + min(trained, train.dpg.seconds or trained)
-        parts[measuring("dpg")] = look
+        weighty = 0.0 if train.reinforce.steps == 0 else heldout * measured.draws * token * 0.25
+        parts[measuring("dpg")] = look + weighty
     if train.reinforce.steps > 0:
         given = train.reinforce
         trained = given.steps * given.prompts * given.group * token * 4.2

@@ -20,6 +20,19 @@ from credence.sample.best_of_n import best_of_n_kl, best_of_n_weights
 
 Values = dict[str, float]
 
+LIGHT = 1e-3
+"""Share of a prompt's weight below which a prior draw is not scored under a policy that is not exported."""
+
+
+def carrying(log_w: Tensor) -> Tensor:
+    """(B, n) which prior draws carry weight: at least LIGHT of their prompt's, 1/(4n) where that is less.
+
+    What is left out has less than a quarter of the weight however many draws there are, and on draws that differ much
+    a few per cent at most; whoever averages over the rest renormalises, as if the left-out draws were like them.
+    """
+    share = torch.softmax(log_w, -1)
+    return share >= min(LIGHT, 0.25 / log_w.shape[-1])
+
 
 def _mean(share: Tensor, values: Tensor) -> float:
     """Σ share · values, where what weighs nothing counts nothing, were it infinite."""
@@ -56,7 +69,8 @@ class Ruler:
         smc: (B, runs, 4) of independent runs: log Ẑ, mean reward, mean ended, mean log_lik.
         policies: draws of each stage's policy by name, the last one being the exported policy.
         final_on_prior: (B, n) log π of the prior's draws under the exported policy.
-        posterior_under: by stage (not the last): (B, k) log joint − log π at k posterior draws.
+        stage_on_prior: by stage (not the last): (B, n, 2) of the prior's draws, log w and log π0 − log π; log w is
+            -inf and the other 0 where a draw does not carry weight and was not scored.
     """
 
     prior: Drawn
@@ -64,7 +78,7 @@ class Ruler:
     smc: Tensor | None = None
     policies: dict[str, Drawn] = field(default_factory=dict)
     final_on_prior: Tensor | None = None
-    posterior_under: dict[str, Tensor] = field(default_factory=dict)
+    stage_on_prior: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def final(self) -> str:
@@ -75,13 +89,10 @@ class Ruler:
         """One mapping of pools a prompt, for the bootstrap."""
         out: list[Group] = []
         for b in range(self.prior.log_lik.shape[0]):
-            lik = self.prior.log_lik[b]
             under = self.prior.log_prior[b] if self.final_on_prior is None else self.final_on_prior[b]
-            chosen, level = best_of_n_weights(lik, self.of), torch.full_like(lik, best_of_n_kl(lik, self.of))
-            extra = torch.stack([under, chosen, level], -1)
-            pools = {"prior": torch.cat([self.prior.columns(b), extra], -1)}
+            stages = [pairs[b] for pairs in self.stage_on_prior.values()]
+            pools = {"prior": torch.cat([self.prior.columns(b), under[:, None], *stages], -1)}
             pools |= {f"policy:{name}": drawn.columns(b) for name, drawn in self.policies.items()}
-            pools |= {f"under:{name}": values[b][:, None] for name, values in self.posterior_under.items()}
             if self.smc is not None:
                 pools["smc"] = self.smc[b]
             out.append(pools)
@@ -142,12 +153,24 @@ class Ruler:
             if name == self.final:
                 out[f"{law}/kl_forward"] = _mean(share, joint - rows[:, 0]) - float(log_z)
             else:
-                out[f"{law}/kl_forward"] = float(group[f"under:{name}"].mean() - log_z)
+                out[f"{law}/kl_forward"] = out["posterior/kl_prior"] + self._forward(name, prior)
         return out
 
+    def _forward(self, name: str, prior: Tensor) -> float:
+        """E_p*[log π0 − log π] of a stage that is not the last, from the scored ones among these prior rows.
+
+        KL(p*‖π) is KL(p*‖π0), from all draws, plus this: only this renormalises the weight that was left out.
+
+        NaN where none of them was drawn again: a resample without an answer widens the interval.
+        """
+        place = 6 + 2 * list(self.stage_on_prior).index(name)
+        log_w, gap = prior[:, place], prior[:, place + 1]
+        return _mean(torch.exp(normalise(log_w)), gap) if bool((log_w > -math.inf).any()) else math.nan
+
     def _best_of_n(self, prior: Tensor, log_z: float) -> Values:
-        weight = prior[:, 6] / prior[:, 6].sum()
-        lik, kl = _mean(weight, prior[:, 2]), float(prior[0, 7])
+        """From these rows' own ranks: in a resample they are other ones, and part of the uncertainty."""
+        weight, kl = best_of_n_weights(prior[:, 2], self.of), best_of_n_kl(prior[:, 2], self.of)
+        lik = _mean(weight, prior[:, 2])
         return {
             "best_of_n/reward": _mean(weight, prior[:, 3]),
             "best_of_n/ended": _mean(weight, prior[:, 4]),
