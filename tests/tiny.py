@@ -36,7 +36,7 @@ def codec(vocab: int = VOCAB) -> TupleCodec:
     return TupleCodec(PreTrainedTokenizerFast(tokenizer_object=words, eos_token=str(vocab - 1)))
 
 
-def _filled(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+def filled(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     """Weights large enough that laws are far from uniform, biases and norms included."""
     rng = torch.Generator().manual_seed(seed)
     model = model.double().eval()
@@ -67,7 +67,7 @@ def llama_model(vocab: int = VOCAB) -> PreTrainedModel:
         if name.endswith("norm"):  # transformers' own rounds to float32, in the gradient too
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, torch.nn.RMSNorm(config.hidden_size, config.rms_norm_eps))
-    return _filled(model, 1)
+    return filled(model, 1)
 
 
 def gpt2_model(vocab: int = VOCAB) -> PreTrainedModel:
@@ -82,7 +82,7 @@ def gpt2_model(vocab: int = VOCAB) -> PreTrainedModel:
         eos_token_id=vocab - 1,
         pad_token_id=vocab - 1,
     )
-    return _filled(GPT2LMHeadModel(config), 2)
+    return filled(GPT2LMHeadModel(config), 2)
 
 
 def as_prior(model: PreTrainedModel, horizon: int = HORIZON) -> LMPrior:

@@ -5,14 +5,25 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
-from credence.core.errors import ConfigError
+from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
+from credence.prior.attention import window
 from credence.prior.hf import LMPrior
 from credence.prior.reshape import reshape
-from tests.tiny import as_prior, gpt2_model, llama_model
+from tests.tiny import as_prior, filled, gpt2_model, llama_model
 
 VOCAB, HORIZON = 11, 6
 TOLERANCE = 1e-10
@@ -179,3 +190,63 @@ def test_what_does_not_fit_is_refused(plain: PreTrainedModel, prior: LMPrior) ->
         as_prior(copy.deepcopy(plain), 0)
     with pytest.raises(ConfigError, match="no end token"):
         LMPrior(copy.deepcopy(plain), prior.codec, frozenset(), 4)
+
+
+SHAPE = {
+    "vocab_size": VOCAB, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 32, "bos_token_id": None, "eos_token_id": VOCAB - 1,
+    "pad_token_id": VOCAB - 1, "attn_implementation": "eager",
+}  # fmt: skip
+
+
+def test_a_sliding_window_is_full_attention_until_it_is_exceeded() -> None:
+    """Rejects an adapter that takes the window for nothing: past it the laws are far apart, and no draw is given."""
+    model = filled(MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4)), 3)
+    theirs = copy.deepcopy(model)
+    prior = as_prior(model, 2)
+    assert prior.window == 4
+    prompts = prior.codec.prompts([(1, 2), (3,)])
+    completions, log_q = prior.sample(Key(1), prompts, 4)
+    for r, reply in enumerate(completions.tokens()):
+        wanted = full_score(theirs, prompts.ids[int(completions.prompt[r])], reply)
+        assert torch.allclose(log_q[r, : len(reply)], wanted, atol=1e-5, rtol=0)  # eager's softmax is float32
+    for ids in ((1, 2, 3), (1, 2, 3, 4, 5, 6)):
+        with pytest.raises(BackendError, match=r"sliding window of model, 4 tokens \(config.sliding_window\)"):
+            prior.start(prior.codec.prompts([ids]), 1)
+    long = completions.rows(torch.tensor([0]))
+    long = Completions(torch.ones(1, 5, dtype=torch.long), torch.ones(1, 5, dtype=torch.bool), long.ended, long.prompt)
+    with pytest.raises(BackendError, match="a reply of 5 exceed the sliding window"):
+        prior.score(prompts, long)
+
+
+def test_a_window_that_is_switched_off_is_none() -> None:
+    config = Qwen2Config(**SHAPE, sliding_window=4, use_sliding_window=False)
+    assert as_prior(filled(Qwen2ForCausalLM(config), 4)).window is None
+    assert window(Qwen2Config(**SHAPE, sliding_window=4, use_sliding_window=True, max_window_layers=1)) == 4
+    assert window(Gemma2Config(sliding_window=7, layer_types=["full_attention"] * 26)) is None
+
+
+@pytest.mark.parametrize("name", ["attn_logit_softcapping", "final_logit_softcapping"])
+def test_what_attention_or_logits_do_besides_is_refused(name: str) -> None:
+    """Gemma2's caps, one at a time; without them the same model is taken."""
+    free = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    plain = {**SHAPE, "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 20}
+    prior = as_prior(filled(Gemma2ForCausalLM(Gemma2Config(**plain, **free)), 5))
+    assert prior.window == 20
+    capped = filled(Gemma2ForCausalLM(Gemma2Config(**plain, **(free | {name: 2.0}))), 5)
+    with pytest.raises(BackendError, match=rf"differ from the model's own by up to .*config.{name}=2.0"):
+        as_prior(capped)
+
+
+def test_attention_sinks_are_refused() -> None:
+    shape = {k: v for k, v in SHAPE.items() if k != "num_hidden_layers"}
+    config = GptOssConfig(
+        **shape,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+        num_hidden_layers=1,
+        head_dim=4,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+    )
+    with pytest.raises(BackendError, match="differ from the model's own"):
+        as_prior(filled(GptOssForCausalLM(config), 6).float())

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,25 @@ def test_score_reads_files_and_stdin(tiny: str, tmp_path: Path) -> None:
     assert "no token to score" in call("score", "", "--model", tiny, code=2).stderr
 
 
+def test_a_finite_divergence_has_no_reason_to_be_infinite(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says nothing but the sentence: log p = 0, so KL(p‖δ) = 0."""
+    from credence.study import probe
+
+    right = probe.score_text
+    certain = lambda *given: replace(found := right(*given), log_p=(0.0,) * len(found.log_p))  # noqa: E731
+    monkeypatch.setattr(probe, "score_text", certain)
+    found = data("kl", "--prompt", "今", "--target", "天", "--model", tiny)
+    assert found["kl_model_target"] == 0
+    assert found["why_infinite"] is None
+
+
 def test_kl_to_a_sentence_is_its_surprisal_and_infinite_backwards(tiny: str) -> None:
     asked = ("--prompt", "今", "--target", "，天", "--model", tiny)
     found = data("kl", *asked)
     scored = data("score", "，天", "--prompt", "今", "--raw", "--end", "--model", tiny)
     assert found["kl_target_model"] == pytest.approx(-scored["nats"])
     assert found["kl_model_target"] == "inf"
+    assert "no mass on any other reply" in found["why_infinite"]
     assert found["mixture"]["kl_target_model"] < found["kl_target_model"]
     assert {r["name"] for r in found["remedies"]} >= {"forward KL", "bounded reward", "mixture"}
     shown = call("kl", *asked).stdout

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 SEEDS = tuple(int(seed) for seed in os.environ.get("CREDENCE_MUTANT_SEEDS", "20").split(","))
 """Seeds that every mutant must die at: CREDENCE_MUTANT_SEEDS=1,2,3 tries others."""
@@ -29,6 +30,12 @@ class Mutant:
     name: str
     check: Callable[[int], None]
     wrong: Callable[[pytest.MonkeyPatch], None]
+
+
+def params(mutants: tuple[Mutant, ...], long: tuple[str, ...]) -> list[ParameterSet]:
+    """The mutants as parameters, those named in `long` marked slow; each such name must exist."""
+    assert set(long) <= {mutant.name for mutant in mutants}
+    return [pytest.param(m, id=m.name.replace(" ", "_"), marks=[pytest.mark.slow] * (m.name in long)) for m in mutants]
 
 
 @cache

@@ -24,7 +24,7 @@ from tests.learning import (
     check_reinforce_training,
     check_reverse_gradient,
 )
-from tests.mutants.runner import SEEDS, Mutant, kill
+from tests.mutants.runner import SEEDS, Mutant, kill, params
 
 Patch = pytest.MonkeyPatch
 
@@ -144,8 +144,11 @@ MUTANTS = (
 )
 
 
-@pytest.mark.slow
+LONG = ("KL dropped from the return, training", "k3 in the reward, training", "k3 as loss, training")
+"""Left to the slow part: what they break is broken by a quicker mutant too, or the time is not there."""
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
+@pytest.mark.parametrize("mutant", params(MUTANTS, LONG))
 def test_mutant_dies(mutant: Mutant, seed: int) -> None:
     kill(mutant, seed)

@@ -10,7 +10,7 @@ from credence.core.keys import Key
 from credence.diagnose.bounds import log_z, log_z_lower, log_z_upper
 from credence.diagnose.divergence import PointMass, kl_forward
 from credence.diagnose.frontier import frontier
-from credence.diagnose.intervals import interval
+from credence.diagnose.intervals import Group, bootstrap_all
 from credence.diagnose.weights import pareto_k, weight_findings
 
 LAWS = settings(max_examples=60, deadline=None, derandomize=True)
@@ -79,6 +79,9 @@ def test_forward_kl_of_a_law_with_itself_is_zero(log_p: list[float]) -> None:
 @LAWS
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 99))
 def test_an_interval_holds_its_value(values: list[list[float]], seed: int) -> None:
-    rows = [torch.tensor(v, dtype=torch.float64) for v in values]
-    value, low, high = interval(rows, Key(seed), resamples=20)
+    groups: list[Group] = [{"x": torch.tensor(v, dtype=torch.float64)} for v in values]
+    found = bootstrap_all(
+        lambda g: {"": sum(float(x["x"].mean()) for x in g) / len(g)}, groups, Key(seed), resamples=20
+    )
+    value, low, high = found[""]
     assert low <= value <= high

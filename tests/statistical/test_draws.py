@@ -6,25 +6,7 @@ import pytest
 
 from tests.statistical import checks
 
-SLOW = (
-    checks.check_importance_proposal,
-    checks.check_importance_reshaped,
-    checks.check_smc_islands,
-    checks.check_smc_proposal,
-    checks.check_smc_untwisted,
-    checks.check_smc_hard,
-    checks.check_rejection,
-    checks.check_rejection_log_z,
-)
-"""Over two seconds each."""
 
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(check, id=check.__name__.removeprefix("check_"), marks=[pytest.mark.slow] * (check in SLOW))
-        for check in checks.CHECKS
-    ],
-)
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
 def test_engine_keeps_its_guarantee(check: Callable[[int], None]) -> None:
     check(20)

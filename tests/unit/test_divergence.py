@@ -8,7 +8,7 @@ import torch
 from credence.core.errors import ConfigError, ContractError
 from credence.core.keys import Key
 from credence.core.logspace import kl
-from credence.diagnose.divergence import PointMass, kl_forward, kl_forward_exact, kl_prior, kl_reverse, support_check
+from credence.diagnose.divergence import PointMass, kl_forward, kl_forward_exact, kl_prior, support_check
 from credence.posterior.exact import Exact, enumerate_posterior
 from tests.toys import toy_a, toy_policy, toy_prompts
 
@@ -26,16 +26,9 @@ def log_pi(exact: Exact) -> torch.Tensor:
 
 
 def test_means_under_their_own_law_are_the_divergences(exact: Exact, log_pi: torch.Tensor) -> None:
-    reverse = kl_reverse(exact.log_z, exact.log_lik, log_pi, exact.log_prior)
-    assert float(log_pi.exp() @ reverse) == pytest.approx(0.5756575203, abs=1e-10)
     assert float(log_pi.exp() @ kl_prior(log_pi, exact.log_prior)) == pytest.approx(0.1958249745, abs=1e-10)
     forward = kl_forward_exact(exact.log_z, exact.log_prior + exact.log_lik, exact.log_prior)
     assert float(exact.log_p.exp() @ forward) == pytest.approx(0.5392896809, abs=1e-10)
-
-
-def test_at_the_posterior_every_draw_gives_zero(exact: Exact) -> None:
-    values = kl_reverse(exact.log_z, exact.log_lik, exact.log_p, exact.log_prior)
-    assert float(values.abs().max()) < 1e-12
 
 
 def test_forward_from_weighted_draws(exact: Exact, log_pi: torch.Tensor) -> None:
@@ -67,8 +60,6 @@ def test_an_impossible_draw_is_inf_and_never_nan() -> None:
     assert kl_forward(zero, zero, cut) == (inf, inf)
     assert math.isfinite(kl_forward(cut, cut, cut)[0])  # the violating draw has weight zero: it is no draw of p*
     assert kl_prior(zero, cut).tolist() == [0, 0, 0, inf]
-    assert kl_reverse(0.0, cut, zero, zero).tolist() == [0, 0, 0, inf]
-    assert kl_reverse(0.0, cut, zero, cut).tolist() == [0, 0, 0, inf]
     assert kl_forward_exact(0.0, zero, cut).tolist() == [0, 0, 0, inf]
 
 
@@ -78,7 +69,6 @@ def test_draws_scored_under_the_wrong_law_are_refused() -> None:
     for call in (
         lambda: kl_prior(cut, zero),
         lambda: kl_prior(zero, nan),
-        lambda: kl_reverse(0.0, nan, zero, zero),
         lambda: kl_forward(torch.full((2,), -math.inf), zero, zero),
     ):
         with pytest.raises(ContractError):

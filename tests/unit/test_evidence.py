@@ -1,5 +1,6 @@
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -120,6 +121,110 @@ def test_a_reward_that_hangs_is_given_up(prompts: Prompts, completions: Completi
     with pytest.raises(BackendError, match=r"'slow' did not return within 0\.2 s for 6 completions .*prompt \(0,\)"):
         Reward(slow, 1.0, timeout=0.2).log_lik(prompts, completions)
     release.set()
+
+
+def by_position(p: list, c: list) -> list[float]:
+    return [10 * len(x) + len(y) for x, y in zip(p, c, strict=True)]
+
+
+def both(prompts: list, completions: list) -> list[float]:
+    return by_position(prompts, completions)
+
+
+def trl(completions: list, **kwargs: list) -> list[float]:
+    return by_position(kwargs["prompts"], completions)
+
+
+def swapped(completions: list, prompts: list, **kwargs: list) -> list[float]:
+    return by_position(prompts, completions)
+
+
+def by_name(*, completions: list, prompts: list) -> list[float]:
+    return by_position(prompts, completions)
+
+
+def anything(**kwargs: list) -> list[float]:
+    return by_position(kwargs["prompts"], kwargs["completions"])
+
+
+def wrapped(*args: list, **kwargs: list) -> list[float]:
+    return both(*args, prompts=kwargs["prompts"], completions=kwargs["completions"])
+
+
+def other_names(prompts: list, replies: list, **columns: list) -> list[float]:
+    assert set(columns) == {"label", "weight"}
+    return by_position(prompts, replies)
+
+
+def only_positional(prompts: list, completions: list, /) -> list[float]:
+    return by_position(prompts, completions)
+
+
+FORMS = [by_position, both, trl, swapped, by_name, anything, wrapped, other_names, only_positional]
+
+
+@pytest.mark.parametrize("fn", [*FORMS, lambda prompts, completions: both(prompts, completions)])
+def test_every_form_of_a_reward_gets_prompts_and_completions(
+    prompts: Prompts, completions: Completions, fn: Callable[..., list[float]]
+) -> None:
+    """Rejects the call by position of all: (completions, prompts) would be swapped in silence."""
+    given = toy_prior().codec.prompts([(0, 1), (1, 0)], prompts.columns)
+    wanted = [20.0 + len(text) for text in completions.texts(given.codec)]
+    assert Reward(fn, 1.0).log_lik(given, completions).tolist() == wanted
+
+
+def test_columns_reach_the_forms_that_name_them(completions: Completions) -> None:
+    given = toy_prior().codec.prompts([(0,), (1,)], {"label": ["x", "y"], "prompts": ["wrong", "wrong"]})
+
+    def check(prompts: list, label: list) -> list[float]:
+        assert (prompts, label) == ([(0,)] * 3 + [(1,)] * 3, ["x"] * 3 + ["y"] * 3)
+        return [1.0] * 6
+
+    forms = [
+        lambda label, completions, **others: check(others["prompts"], label),
+        lambda completions, label, prompts: check(prompts, label),
+        lambda p, c, label: check(p, label),
+        lambda p, label, c=None: check([(0,)] * 3 + [(1,)] * 3, ["x"] * 3 + ["y"] * 3),
+    ]
+    for form in forms:
+        assert Reward(form, 1.0).log_lik(given, completions).tolist() == [1.0] * 6
+
+
+def test_a_name_that_is_no_column_is_refused_by_name(prompts: Prompts, completions: Completions) -> None:
+    for fn in (lambda completions, answer: [0.0] * 6, lambda answer, completions: [0.0] * 6):
+        with pytest.raises(ContractError, match=r"needs answer, which is neither .* column .*label, weight"):
+            Reward(fn, 1.0).log_lik(prompts, completions)
+    with pytest.raises(ContractError, match="put the prompts first"):
+        Reward(lambda c, prompts: [0.0] * 6, 1.0).log_lik(prompts, completions)
+
+
+def test_the_search_for_the_culprit_is_timed_too(prompts: Prompts, completions: Completions) -> None:
+    """Raises on six rows, hangs on one: the message comes all the same. Also where no single row fails."""
+    release = threading.Event()
+
+    def hangs(prompts: list, completions: list) -> list[float]:
+        if len(completions) > 1:
+            raise ValueError("six at once")
+        release.wait(20)
+        return [0.0]
+
+    def batch(prompts: list, completions: list) -> list[float]:
+        if len(completions) > 1:
+            raise ValueError("six at once")
+        return [0.0]
+
+    for fn in (hangs, batch):
+        with pytest.raises(ContractError, match=r"ValueError: six at once \(6 completions at once, on no single one"):
+            Reward(fn, 1.0, timeout=0.2).log_lik(prompts, completions)
+    release.set()
+
+
+def test_a_stop_inside_a_reward_stops(prompts: Prompts, completions: Completions) -> None:
+    def stops(prompts: list, completions: list) -> list[float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Reward(stops, 1.0).log_lik(prompts, completions)
 
 
 @pytest.mark.parametrize("beta", [0.0, -0.1, math.nan, math.inf])

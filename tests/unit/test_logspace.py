@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from credence.core.logspace import by_prompt, entropy, ess, kl, log_mean_exp, normalise
+from credence.core.logspace import entropy, ess, kl, log_mean_exp, normalise
 
 INF = math.inf
 
@@ -56,8 +56,3 @@ def test_kl_at_the_edges_is_never_nan(q: tuple, p: tuple, wanted: float) -> None
 def test_entropy() -> None:
     assert float(entropy(double(0, -INF))) == 0
     assert float(entropy(double(0.25, 0.25, 0.25, 0.25).log())) == pytest.approx(math.log(4))
-
-
-def test_by_prompt_keeps_row_order() -> None:
-    parts = by_prompt(double(1, 2, 3, 4), torch.tensor([1, 0, 1, 0]), 3)
-    assert [p.tolist() for p in parts] == [[2, 4], [1, 3], []]

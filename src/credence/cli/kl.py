@@ -66,7 +66,7 @@ def _to_sentence(
                 "target": target,
                 "kl_target_model": mass.forward,
                 "kl_model_target": mass.backward,
-                "why_infinite": WHY,
+                "why_infinite": WHY if mass.backward else None,
                 "tv": mass.tv,
                 "js": mass.js,
                 "first_hit_draws": mass.first_hit,

@@ -44,11 +44,6 @@ def entropy(log_p: Float[Tensor, "... N"]) -> Float[Tensor, "..."]:
     return -torch.where(torch.isneginf(log_p), 0.0, torch.exp(log_p) * log_p).sum(-1)
 
 
-def by_prompt(values: Float[Tensor, " R"], prompt: Int[Tensor, " R"], prompts: int) -> list[Float[Tensor, " n"]]:
-    """Split rows into one tensor a prompt, in row order."""
-    return [values[prompt == b] for b in range(prompts)]
-
-
 def inverse_cdf(
     logits: Float[Tensor, "rows V"], uniform: Float[Tensor, " rows"]
 ) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"], Float[Tensor, " rows"]]:
@@ -63,8 +58,11 @@ def inverse_cdf(
         uniform to the nearest boundary of the token's interval: below the logits' error the token is a coin toss
         between neighbours.
 
-    Blocks are summed first, so that only one block a row is scanned: over 49,152 words this costs one pass.
+    Logits of fewer than 32 bits are widened first: their sums would round away whole tokens, and the law recorded is
+    the softmax of the logits given (tests/unit/test_keys.py). Blocks are summed first, so that only one block a row is
+    scanned: over 49,152 words this costs one pass.
     """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     rows, vocab = logits.shape
     width = max(1, math.isqrt(vocab))
     blocks = -(-vocab // width)

@@ -1,4 +1,4 @@
-"""The contracts, on one page. Laws are tested for every implementation by credence.testing and tests/contract."""
+"""The contracts, on one page. tests/contract holds every implementation to their laws."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

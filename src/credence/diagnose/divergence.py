@@ -30,25 +30,9 @@ def _difference(upper: Tensor, lower: Tensor, drawn: str) -> Tensor:
 def kl_prior(log_pi: Float[Tensor, " n"], log_prior: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """log π − log π0 at draws from π: the mean is KL(π‖π0), nats. +inf where the prior calls a draw impossible.
 
-    Test: exact mean on TOY-A in tests/unit/test_divergence.py, which holds for the three below too.
+    Test: exact mean on TOY-A in tests/unit/test_divergence.py, which holds for the two below too.
     """
     return _difference(log_pi, log_prior, "log_pi")
-
-
-def kl_reverse(
-    log_z: float | Float[Tensor, " n"],
-    log_lik: Float[Tensor, " n"],
-    log_pi: Float[Tensor, " n"],
-    log_prior: Float[Tensor, " n"],
-) -> Float[Tensor, " n"]:
-    """log Z − (log_lik − (log π − log π0)) at draws from π: the mean is KL(π‖p*), nats.
-
-    A lower (upper) bound of log Z gives a lower (upper) bound of the divergence. +inf where the posterior calls a
-    draw impossible. At π = p* every draw gives 0.
-    """
-    if bool(torch.isnan(log_lik).any() | torch.isposinf(log_lik).any()):
-        raise ContractError("log_lik holds NaN or +inf: evidence must be finite or -inf.")
-    return log_z + kl_prior(log_pi, log_prior) - log_lik.double()
 
 
 def kl_forward_exact(

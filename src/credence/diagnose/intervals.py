@@ -50,54 +50,6 @@ def _checked(value: float, prompts: int, resamples: int) -> float:
     return value
 
 
-def interval(
-    per_prompt: Sequence[Tensor], key: Key, level: float = 0.95, resamples: int = 1000
-) -> tuple[float, float, float]:
-    """Mean over prompts of per-prompt means, with its interval over prompts and over draws within them.
-
-    Args:
-        per_prompt: one tensor (n,) of per-draw values a prompt, +inf allowed; n may differ.
-        key: of the resampling.
-        level: nominal coverage.
-        resamples: bootstrap repetitions; at least 400 for 95 %.
-
-    Returns:
-        value, low, high, in the unit of the values. An infinite value gives an infinite end, never NaN.
-
-    Raises:
-        ShapeError: no prompt, or a prompt without draws. ContractError: NaN among the values.
-    """
-    values = [v.detach().double().cpu().numpy() for v in per_prompt]
-    if any(v.size == 0 for v in values):
-        raise ShapeError("a prompt has no draws: leave it out by name or give its values.")
-    means = np.array([v.mean() for v in values])
-    value = _checked(float(means.mean()) if len(values) else 0.0, len(values), resamples)
-    rng = key.generator()
-    chosen = rng.integers(len(values), size=(resamples, len(values)))
-    found = np.empty(chosen.shape)
-    for b, draws in enumerate(values):
-        here = chosen == b
-        if draws.size == 1 or bool((draws == draws[0]).all()):
-            found[here] = means[b]
-        else:
-            found[here] = draws[rng.integers(draws.size, size=(int(here.sum()), draws.size))].mean(-1)
-    return _limits(value, found.mean(-1), tail_share(len(values), level))
-
-
-def bootstrap(
-    statistic: Callable[[Sequence[Group]], float],
-    groups: Sequence[Group],
-    key: Key,
-    level: float = 0.95,
-    resamples: int = 1000,
-) -> tuple[float, float, float]:
-    """Any statistic of several prompts' pools of draws, with its interval over prompts and draws.
-
-    As `bootstrap_all` with one statistic.
-    """
-    return bootstrap_all(lambda found: {"": statistic(found)}, groups, key, level, resamples)[""]
-
-
 def bootstrap_all(
     statistics: Callable[[Sequence[Group]], Mapping[str, float]],
     groups: Sequence[Group],

@@ -1,10 +1,8 @@
 """A reward as evidence: log-likelihood r/β nats."""
 
-import inspect
 import math
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +11,8 @@ from torch import Tensor
 
 from credence.core.errors import BackendError, ConfigError, ContractError
 from credence.core.types import Completions, Prompts
+from credence.evidence.calling import RewardFunction, TimeoutReached, bind, culprit, within
 from credence.evidence.product import Composable
-
-RewardFunction = Callable[..., Sequence[float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +20,9 @@ class Reward(Composable):
     """exp(r(x, c)/β): the evidence that turns KL-regularised RL into inference.
 
     Args:
-        fn: fn(prompts, completions, **columns) -> one float a completion; the signature that TRL's users have.
-            It receives only the columns it names, unless it takes **kwargs. -inf forbids a completion.
+        fn: fn(prompts, completions, **columns) -> one float a completion; every form that TRL calls by keyword, such as
+            (completions, **kwargs), and (p, c) by position. It receives only the columns it names, unless it takes
+            **kwargs. -inf forbids a completion.
         beta: reward units per nat. Small is strong evidence.
         name: of the reading; the function's own name by default.
         on_prefix: whether the reward of an unfinished text is a useful hint of where it is going; then SMC uses it as
@@ -44,7 +42,6 @@ class Reward(Composable):
     on_prefix: bool = False
     timeout: float = 60.0
     bound: float = math.inf
-    _wanted: frozenset[str] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and math.isfinite(self.beta)):
@@ -54,7 +51,6 @@ class Reward(Composable):
             )
         if not self.name:
             object.__setattr__(self, "name", getattr(self.fn, "__name__", "reward"))
-        object.__setattr__(self, "_wanted", _wanted(self.fn))
 
     @property
     def max_log_lik(self) -> float:
@@ -90,50 +86,30 @@ class Reward(Composable):
         texts = completions.texts(prompts.codec)
         index = completions.prompt.tolist()
         given = [prompts.given[b] for b in index]
-        columns = {
-            name: [values[b] for b in index]
-            for name, values in prompts.columns.items()
-            if self._wanted is None or name in self._wanted
-        }
+        columns = {name: [values[b] for b in index] for name, values in prompts.columns.items()}
         raw = self._call(given, texts, columns) if texts else []
         return self._checked(raw, given, texts).to(completions.ids.device)
 
-    def _call(self, given: list[Any], texts: list[Any], columns: dict[str, list[Any]]) -> Any:  # noqa: ANN401
-        result: list[Any] = []
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                result.append(self.fn(given, texts, **columns))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is reported with its input
-                failure.append(error)
-
-        # A thread can be abandoned when it hangs; a daemon does not keep the process alive.
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(self.timeout)
-        if thread.is_alive():
+    def _call(self, given: list[Any], texts: list[Any], columns: Mapping[str, list[Any]]) -> Any:  # noqa: ANN401
+        args, kwargs = bind(self.fn, given, texts, columns)
+        first = f"prompt {_short(given[0])}, completion {_short(texts[0])}"
+        try:
+            return within(self.timeout, lambda: self.fn(*args, **kwargs))
+        except TimeoutReached:
             raise BackendError(
                 f"the reward {self.name!r} did not return within {self.timeout:g} s for {len(texts)} completions "
-                f"(the first: prompt {_short(given[0])}, completion {_short(texts[0])}). Make it faster, or raise "
-                "its timeout."
+                f"(the first: {first}). Make it faster, or raise its timeout."
+            ) from None
+        except (Exception, SystemExit) as error:
+            at = culprit(self.fn, given, texts, columns, self.timeout)
+            where = (
+                f"{len(texts)} completions at once, on no single one that was tried; the first: {first}"
+                if at is None
+                else f"prompt {_short(given[at])}, completion {_short(texts[at])}"
             )
-        if failure:
-            at = self._culprit(given, texts, columns)
             raise ContractError(
-                f"the reward {self.name!r} raised {type(failure[0]).__name__}: {failure[0]} "
-                f"(prompt {_short(given[at])}, completion {_short(texts[at])})."
-            ) from failure[0]
-        return result[0]
-
-    def _culprit(self, given: list[Any], texts: list[Any], columns: dict[str, list[Any]]) -> int:
-        """The first completion on which the function fails by itself, for the error message."""
-        for i in range(min(len(texts), 64)):
-            try:
-                self.fn(given[i : i + 1], texts[i : i + 1], **{k: v[i : i + 1] for k, v in columns.items()})
-            except (Exception, SystemExit):  # noqa: BLE001 - the same failure again, now with one input
-                return i
-        return 0
+                f"the reward {self.name!r} raised {type(error).__name__}: {error} ({where})."
+            ) from error
 
     def _checked(self, raw: Any, given: list[Any], texts: list[Any]) -> Float[Tensor, " R"]:  # noqa: ANN401
         try:
@@ -159,17 +135,6 @@ class Reward(Composable):
                     f"{_short(texts[i])}: a number is needed (-inf forbids a completion)."
                 )
         return torch.tensor([float(v) for v in values], dtype=torch.float64)
-
-
-def _wanted(fn: RewardFunction) -> frozenset[str] | None:
-    """The column names a reward takes; None when it takes any."""
-    try:
-        parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in list(parameters)[2:])
 
 
 def _short(value: object) -> str:

@@ -2,12 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -26,16 +22,6 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Tensors as safetensors."""
-    write_whole(path, save({k: v.contiguous().cpu() for k, v in tensors.items()}))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors back."""
-    return load_file(path)
 
 
 def save_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON tree

@@ -1,4 +1,4 @@
-"""The path from prior to posterior, and where on it a given divergence lies."""
+"""Bisection: where on the path from prior to posterior a quantity that grows along it takes a given value."""
 
 from collections.abc import Callable
 

@@ -6,144 +6,35 @@ so that no (R, T, V) tensor exists; attention groups query heads instead of copy
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.parallel import spread
 from credence.core.types import Completions, Prompts
+from credence.prior import attention
+from credence.prior.cache import Layer, LMState, left_pad
 from credence.prior.logprob import mapped_log_probs, token_log_probs
 from credence.prior.render import TextCodec
 from credence.prior.reshape import LogitMap
 from credence.prior.steps import sample_by_steps
 
+PROBE = 16
+"""Tokens on which a model is compared with its own forward pass when it is wrapped."""
+
+SUSPECTS = ("attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "logits_scaling")
+"""Settings of transformers' configs that change attention or logits, for the error message."""
+
 SCORE_TOKENS = 4096
 """Completion tokens scored at once: bounds activations, never the result."""
-
-
-def grouped_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: object,
-) -> tuple[Tensor, None]:
-    """Explicit attention that folds the query heads of one key head into rows, so that keys are never repeated.
-
-    On a CPU its backward pass is faster than scaled_dot_product_attention's. Dropout is refused: a policy is the law
-    that is sampled.
-    """
-    if dropout:
-        raise ConfigError(f"attention dropout {dropout} is on: put the model in eval mode, its law must not be random.")
-    rows, heads, length, size = query.shape
-    groups = key.shape[1]
-    scale = size**-0.5 if scaling is None else scaling
-    folded = query.reshape(rows, groups, heads // groups * length, size)
-    scores = torch.matmul(folded * scale, key.transpose(-1, -2)).view(rows, groups, heads // groups, length, -1)
-    if attention_mask is not None:
-        scores = scores + attention_mask[:, :, None]
-    weights = torch.softmax(scores, -1).view(rows, groups, -1, key.shape[2])
-    out = torch.matmul(weights, value).view(rows, heads, length, size)
-    return out.transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register("credence_grouped", grouped_attention)
-
-
-class _Layer(CacheLayerMixin):
-    """Keys and values of one layer: a prompt part, then room for `room` more tokens (0: concatenate, for autograd)."""
-
-    is_sliding = False
-
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self.room, self.used = room, 0
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        if self.keys is None or self.values is None:
-            self.keys, self.values, self.used = key_states, value_states, key_states.shape[2]
-            self.is_initialized = True
-            return key_states, value_states
-        if self.room == 0:
-            self.keys = torch.cat([self.keys, key_states], 2)
-            self.values = torch.cat([self.values, value_states], 2)
-            return self.keys, self.values
-        end = self.used + key_states.shape[2]
-        self.keys[:, :, self.used : end] = key_states
-        self.values[:, :, self.used : end] = value_states
-        self.used = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def spread(self, index: Tensor) -> None:
-        """Give each row the prompt part of prompt index[row], and its room."""
-        if self.keys is None or self.values is None:
-            return
-        if self.room == 0:
-            self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
-            return
-        self.keys, self.values = (self._roomy(x, index) for x in (self.keys, self.values))
-
-    def _roomy(self, x: Tensor, index: Tensor) -> Tensor:
-        _, groups, length, size = x.shape
-        out = x.new_zeros(len(index), groups, length + self.room, size)
-        out[:, :, :length] = x.index_select(0, index)
-        return out
-
-    def take(self, rows: Tensor) -> None:
-        if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.used + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.used
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-@dataclass(eq=False)
-class LMState:
-    """Rows in the middle of a text: their cache, which columns of it are real, their positions, the next logits."""
-
-    cache: Cache
-    visible: Bool[Tensor, "rows L"]
-    position: Int[Tensor, " rows"]
-    logits: Float[Tensor, "rows V"]
-    filled: int
-
-
-def _left_pad(ids: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    width = max(1, max(len(p) for p in ids))
-    tokens = torch.zeros(len(ids), width, dtype=torch.long)
-    real = torch.zeros(len(ids), width, dtype=torch.bool)
-    for b, prompt in enumerate(ids):
-        if prompt:
-            tokens[b, width - len(prompt) :] = torch.tensor(prompt)
-            real[b, width - len(prompt) :] = True
-    position = (real.cumsum(-1) - 1).clamp(min=0)
-    return tokens.to(device), real.to(device), position.to(device)
-
-
-def _additive(allowed: Bool[Tensor, "rows Q L"], dtype: torch.dtype) -> Float[Tensor, "rows 1 Q L"]:
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)[
-        :, None
-    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +49,8 @@ class LMPrior:
         name: what the model card and errors call it.
 
     Raises:
-        BackendError: the model does more to its logits than its output layer, so chunked scoring would be wrong.
+        BackendError: a few tokens' logits differ from the model's own (softcapped attention or logits, sinks, …);
+            later, where prompt and reply exceed a sliding window.
     """
 
     model: PreTrainedModel
@@ -166,7 +58,6 @@ class LMPrior:
     ends: frozenset[int]
     horizon: int
     name: str = "model"
-    _checked: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -174,22 +65,46 @@ class LMPrior:
         if not self.ends:
             raise ConfigError(f"{self.name} names no end token: give `ends`, the ids that finish a reply.")
         self.model.eval()
-        self.model.set_attn_implementation("credence_grouped")
-        if not self._checked:
-            self._check_head()
+        self._check()
 
-    def _check_head(self) -> None:
-        ids = torch.tensor([[min(self.ends)]], device=self.device)  # one token: no attention mask to get wrong
-        mask, position = torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=self.device), torch.zeros_like(ids)
-        with torch.no_grad():
-            plain = self.model(input_ids=ids, attention_mask=mask, position_ids=position).logits[0].double()
-            ours = self.head(self._body(ids, mask, position, None))[0].double()
-        if not torch.allclose(plain, ours, atol=1e-3, rtol=1e-3):
-            raise BackendError(
-                f"{self.name} ({type(self.model).__name__}) changes its logits after the output layer "
-                f"(largest difference {float((plain - ours).abs().max()):.3g}), which chunked scoring would miss. "
-                "Use a model whose logits are output layer × hidden state, such as Llama, Qwen2 or GPT-2 shapes."
-            )
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Compare a few tokens, half of them through our cache, with the model's own eager forward pass."""
+        length = min(PROBE, self.window or PROBE, self.context)
+        embedded: Any = self.model.get_input_embeddings()
+        words = int(embedded.weight.shape[0])
+        ids = ((torch.arange(length, device=self.device) * 7919 + min(self.ends)) % words)[None]
+        self.model.set_attn_implementation("eager")
+        plain = self.model(input_ids=ids, use_cache=False).logits[0].double()
+        self.model.set_attn_implementation(attention.NAME)
+        allowed = torch.ones(1, length, length, dtype=torch.bool, device=self.device).tril()
+        position, cache, half = torch.arange(length, device=self.device)[None], self._cache(0), (length + 1) // 2
+        hidden = [
+            self._body(ids[:, a:b], attention.additive(allowed[:, a:b, :b], self.dtype), position[:, a:b], cache)
+            for a, b in ((0, half), (half, length))
+            if a < b
+        ]
+        ours = self.head(torch.cat(hidden, 1))[0].double()
+        slack = max(1e-3, 4 * torch.finfo(self.dtype).eps)
+        if bool(((plain - ours).abs() <= slack * (1 + plain.abs().max())).all()):
+            return
+        text = self.model.config.get_text_config()
+        set_here = [f"config.{n}={v}" for n in SUSPECTS if (v := getattr(text, n, None)) not in (None, False, 1.0)]
+        raise BackendError(
+            f"{self.name} ({type(self.model).__name__}) computes what this adapter would miss: its logits differ from "
+            f"the model's own by up to {float((plain - ours).abs().max()):.3g} over {length} tokens. Likely cause: "
+            f"{', '.join(set_here) or 'attention sinks, or a change of the logits after the output layer'}. "
+            "Use a model of plain causal attention whose logits are output layer × hidden state, such as Llama, Qwen2 "
+            "or GPT-2 shapes."
+        )
+
+    @property
+    def window(self) -> int | None:
+        """Most tokens over which the model's attention is full, where it has a sliding window."""
+        return attention.window(self.model.config.get_text_config())
+
+    def _cache(self, room: int) -> Cache:
+        return Cache(layers=[Layer(room) for _ in range(self.model.config.num_hidden_layers)])
 
     @property
     def device(self) -> torch.device:
@@ -226,29 +141,35 @@ class LMPrior:
         """Of the weights."""
         return self.model.dtype
 
-    def _read(self, prompts: Sequence[tuple[int, ...]], room: int) -> tuple[Cache, Tensor, Tensor, Tensor]:
+    def _read(self, prompts: Sequence[tuple[int, ...]], room: int, reply: int) -> tuple[Cache, Tensor, Tensor, Tensor]:
         """One pass over the distinct prompts: cache, real columns, prompt lengths, last hidden state."""
-        longest = max(len(p) for p in prompts) + self.horizon
+        longest = max(len(p) for p in prompts) + reply
         if longest > self.context:
             raise ConfigError(
-                f"a prompt of {longest - self.horizon} tokens and a reply of {self.horizon} exceed the context of "
+                f"a prompt of {longest - reply} tokens and a reply of {reply} exceed the context of "
                 f"{self.name}, {self.context} tokens. Shorten the prompt or lower the horizon."
+            )
+        if self.window is not None and longest > self.window:
+            raise BackendError(
+                f"a prompt of {longest - reply} tokens and a reply of {reply} exceed the sliding window "
+                f"of {self.name}, {self.window} tokens (config.sliding_window), beyond which this adapter would see "
+                "more than the model does. Shorten the prompt or lower the horizon."
             )
         if any(len(p) == 0 for p in prompts):
             raise ConfigError(f"an empty prompt: {self.name} needs at least one token to start from.")
-        tokens, real, position = _left_pad(prompts, self.device)
+        tokens, real, position = left_pad(prompts, self.device)
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         allowed = (causal & real[:, None, :]) | torch.eye(length, dtype=torch.bool, device=self.device)
-        cache = Cache(layers=[_Layer(room) for _ in range(self.model.config.num_hidden_layers)])
-        hidden = self._body(tokens, _additive(allowed, self.dtype), position, cache)
+        cache = self._cache(room)
+        hidden = self._body(tokens, attention.additive(allowed, self.dtype), position, cache)
         return cache, real, real.sum(-1), hidden[:, -1]
 
     @torch.no_grad()
     def start(self, prompts: Prompts, n: int) -> LMState:
         """Read the prompts, each distinct one once, and spread them over B·n rows."""
         distinct, index = _distinct(prompts)
-        cache, real, lengths, last = self._read(distinct, self.horizon)
+        cache, real, lengths, last = self._read(distinct, self.horizon, self.horizon)
         rows = torch.tensor(index, device=self.device).repeat_interleave(n)
         for layer in cache.layers:
             layer.spread(rows)  # pyright: ignore[reportAttributeAccessIssue] - our own layers
@@ -267,7 +188,9 @@ class LMPrior:
         visible = state.visible
         visible[:, state.filled] = True
         allowed = visible[:, None, : state.filled + 1]
-        hidden = self._body(token[:, None], _additive(allowed, self.dtype), state.position[:, None], state.cache)
+        hidden = self._body(
+            token[:, None], attention.additive(allowed, self.dtype), state.position[:, None], state.cache
+        )
         return LMState(state.cache, visible, state.position + 1, self.head(hidden[:, 0]), state.filled + 1)
 
     def take(self, state: LMState, rows: Int[Tensor, " k"]) -> LMState:
@@ -286,7 +209,7 @@ class LMPrior:
         """
         distinct, index = _distinct(prompts)
         rows = torch.tensor(index, device=self.device)[completions.prompt]
-        cache, real, lengths, last = self._read(distinct, 0)
+        cache, real, lengths, last = self._read(distinct, 0, max(self.horizon, completions.ids.shape[1]))
         first = last.index_select(0, rows)[:, None]
         ids = completions.ids[:, :-1]
         if ids.shape[1] == 0:
@@ -297,7 +220,7 @@ class LMPrior:
         causal = torch.ones(steps, steps, dtype=torch.bool, device=self.device).tril().expand(len(rows), -1, -1)
         allowed = torch.cat([real[rows][:, None, :].expand(-1, steps, -1), causal], 2)
         position = lengths[rows][:, None] + torch.arange(steps, device=self.device)
-        later = self._body(ids, _additive(allowed, self.dtype), position, cache)
+        later = self._body(ids, attention.additive(allowed, self.dtype), position, cache)
         return torch.cat([first, later], 1)
 
     def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
-from credence.core.logspace import kl, log_mean_exp
+from credence.core.logspace import kl
 from credence.core.protocols import Guarantee, Target
 from credence.core.types import Cost, Draws, Prompts
 from credence.posterior.exact import Exact
@@ -129,14 +129,6 @@ def best_of_n_weights(log_lik: Float[Tensor, " m"], of: int) -> Float[Tensor, " 
     return (gained / size)[level]
 
 
-def best_of_n_reward(values: Float[Tensor, " m"], of: int) -> float:
-    """Expected best of `of` from m prior draws of one prompt, in the values' unit: exact over all subsets.
-
-    Where another number than the one chosen by is wanted, use Σ best_of_n_weights(log_lik, of) · values.
-    """
-    return float(_mean(best_of_n_weights(values, of), values))
-
-
 def best_of_n_kl(log_lik: Float[Tensor, " m"], of: int) -> float:
     """KL(best-of-n‖π0) in nats, from the ranks of m prior draws of one prompt.
 
@@ -147,24 +139,6 @@ def best_of_n_kl(log_lik: Float[Tensor, " m"], of: int) -> float:
     upper = size.cumsum(0).double() / len(log_lik)
     lower = torch.cat([upper.new_zeros(1), upper[:-1]])
     return float(kl(torch.log(upper**of - lower**of), torch.log(size.double() / len(log_lik))))
-
-
-def best_of_n_kl_posterior(log_lik: Float[Tensor, " m"], of: int, log_z: float | None = None) -> float:
-    """KL(best-of-n‖p*) = log Z − E[log_lik] + KL(best-of-n‖π0), in nats, from m prior draws of one prompt.
-
-    Args:
-        log_lik: nats of each draw; -inf that best-of-n can return makes the divergence +inf.
-        of: n of best-of-n.
-        log_z: a better estimate of log Z than the mean weight of these draws, where there is one.
-    """
-    log_lik = log_lik.double()
-    level = float(log_mean_exp(log_lik)) if log_z is None else log_z
-    mean = float(_mean(best_of_n_weights(log_lik, of), log_lik))
-    return math.inf if mean == -math.inf else level - mean + best_of_n_kl(log_lik, of)
-
-
-def _mean(weights: Tensor, values: Tensor) -> Tensor:
-    return torch.where(weights > 0, weights * values.double(), 0.0).sum()
 
 
 def _log_choose(c: Tensor, n: int) -> Tensor:
