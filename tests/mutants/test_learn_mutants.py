@@ -109,7 +109,7 @@ def baseline_without_ratio(patch: Patch) -> None:
     """Baseline 1 where π/q belongs: right on policy only."""
     right = forward_kl.weighted_likelihood
 
-    def wrong(scored: Scored, baseline: bool = True) -> tuple[torch.Tensor, dict[str, float]]:
+    def wrong(scored: Scored, baseline: bool = True, spare: bool = False) -> tuple[torch.Tensor, dict[str, float]]:
         _, info = right(scored, False)
         log_pi = torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)
         weight = 1 / (sizes(scored)[scored.prompt] * scored.prompts)

@@ -42,7 +42,8 @@ def weighted_likelihood(scored: Scored, baseline: bool = True, spare: bool = Fal
     tests/oracle/test_gradients.py.
 
     With `spare`, and no baseline to keep them alive, weights below 1/n of the mean of their prompt's n count as zero,
-    so that most rows need no backward pass: less than 1/n of the mass is left out, within the O(1/n) of self-normalising.
+    so that most rows need no backward pass: less than 1/n of the mass is left out, within the O(1/n) that
+    self-normalising costs anyway.
 
     Info, beside `summary`: ess_share, effective draws over draws, of all weights together; ratio_max, the largest π/q.
 
