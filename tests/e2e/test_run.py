@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +392,15 @@ def test_what_a_run_leaves_can_be_used(config: Path) -> None:
     assert len(json.loads(drawn.stdout)["prompts"][0]["draws"]) == 2
 
 
+@pytest.fixture
+def heeds_sigint() -> Iterator[None]:
+    """A shell starts what runs in its background deaf to SIGINT, and children inherit that: CI may be such a child."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_sigint")
 @pytest.mark.parametrize("moment", ["draws", "training", "report"])
 def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Ctrl-C lands on the main thread at a call of the part in question: exit code 130, nothing lost, no traceback."""
@@ -434,6 +443,7 @@ def _elbo() -> Callable[..., Any]:
 # ---- a real process, and the embedded model ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("heeds_sigint")
 @pytest.mark.slow
 @pytest.mark.parametrize("wait_for", ["manifest.json", "history.jsonl"])
 def test_sigint_to_a_process(config: Path, wait_for: str) -> None:
