@@ -3,11 +3,10 @@
 import torch
 
 from credence.core.keys import Key
-from credence.core.types import Completions, Draws
+from credence.core.types import Completions
 from credence.diagnose.bounds import balance
 from credence.diagnose.frontier import frontier
 from credence.evidence.product import measure
-from credence.posterior.posterior import Posterior
 from credence.report.schema import FrontierPoint, Mark, Reply, RulerRow
 from credence.sample.best_of_n import pick
 from credence.study.found import Found, said
@@ -17,21 +16,28 @@ COLOURED = 6
 """Replies shown token by token."""
 
 
-def optimum(ruler: Ruler, posterior: Posterior, beta: float, prior: Draws | None) -> tuple[FrontierPoint, ...]:
-    """The family π0·(other evidence)·e^{r/β'} from β' = 20 β down to β/4, from all pooled draws."""
-    rewards, other, base = [], [], []
+def optimum(ruler: Ruler, beta: float) -> tuple[FrontierPoint, ...]:
+    """The path π0·e^(λ log_lik) from λ = 1/20 to 4, through the posterior at λ = 1, from all pooled draws.
+
+    The whole evidence is tempered, so the path starts at the prior; `beta` of a point is β/λ.
+    """
+    nats, rewards, base = [], [], []
     for group in ruler.groups():
         rows, _ = ruler.pooled(group)
+        nats.append(rows[:, 2])
         rewards.append(rows[:, 3])
-        other.append(rows[:, 2] - rows[:, 3] / beta)
         if ruler.final:
             counts = torch.tensor([group["prior"].shape[0], group[f"policy:{ruler.final}"].shape[0]])
             base.append(balance(rows[:, 1], torch.stack([rows[:, 1], rows[:, 0]], -1), counts))
         else:
             base.append(torch.zeros(len(rows), dtype=torch.float64))
-    betas = [beta * 20 * (80 ** (-i / 47)) for i in range(48)]
-    points = frontier(rewards, betas, other, base)
-    return tuple(FrontierPoint(p.beta, p.kl, p.reward, p.trusted) for p in points)
+    inverse = [20 * (80 ** (-i / 47)) for i in range(48)]
+    out: list[FrontierPoint] = []
+    for point in frontier(nats, inverse, None, base):
+        shares = [torch.softmax(m + lik / point.beta, 0) for lik, m in zip(nats, base, strict=True)]
+        mean = sum(float(w @ r) for w, r in zip(shares, rewards, strict=True)) / len(rewards)
+        out.append(FrontierPoint(beta * point.beta, point.kl, mean, point.trusted))
+    return tuple(out)
 
 
 def marks(rows: tuple[RulerRow, ...]) -> tuple[Mark, ...]:

@@ -99,7 +99,7 @@ def report(config: RunConfig, found: Found, key: Key, made: dict[str, Any]) -> R
         gap_closed=rows[-2].gap_closed if found.fits else None,
         ruler=rows,
         prompts=prompts,
-        frontier=optimum(ruler, found.posterior, beta, found.prior),
+        frontier=optimum(ruler, beta),
         marks=marks(rows),
         findings=findings(found, rows, prompts),
         replies=replies(found, key.fold("shown")),
