@@ -58,7 +58,11 @@ def test_a_finite_divergence_has_no_reason_to_be_infinite(tiny: str, monkeypatch
     from credence.study import probe
 
     right = probe.score_text
-    certain = lambda *given: replace(found := right(*given), log_p=(0.0,) * len(found.log_p))  # noqa: E731
+
+    def certain(*given: Any) -> Any:
+        found = right(*given)
+        return replace(found, log_p=(0.0,) * len(found.log_p))
+
     monkeypatch.setattr(probe, "score_text", certain)
     found = data("kl", "--prompt", "今", "--target", "天", "--model", tiny)
     assert found["kl_model_target"] == 0

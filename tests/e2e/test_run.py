@@ -334,9 +334,8 @@ def test_a_nan_in_training_is_a_status_and_the_run_goes_on(config: Path) -> None
     assert all(math.isfinite(r.kl_reverse.value) for r in report.ruler)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_said_plainly(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
     from credence.study import run
 
     class Full(run.RunFolder):
