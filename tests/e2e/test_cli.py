@@ -53,6 +53,11 @@ def test_score_reads_files_and_stdin(tiny: str, tmp_path: Path) -> None:
     assert "no token to score" in call("score", "", "--model", tiny, code=2).stderr
 
 
+def test_texts_that_cannot_be_scored_say_what_to_do(tiny: str) -> None:
+    assert "score the text in parts" in call("score", "a" * 3000, "--model", tiny, code=2).stderr
+    assert "--target is empty" in call("kl", "--prompt", "a", "--target", " ", "--model", tiny, code=2).stderr
+
+
 def test_a_finite_divergence_has_no_reason_to_be_infinite(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that says nothing but the sentence: log p = 0, so KL(p‖δ) = 0."""
     from credence.study import probe

@@ -320,10 +320,19 @@ def test_a_reward_that_breaks_in_training_is_named_and_what_was_done_stays(
 
 
 def test_nothing_possible_names_the_evidence(config: Path) -> None:
-    with pytest.raises(DegeneracyError, match=r"every one of 24 prior draws.*\(never\)"):
+    with pytest.raises(DegeneracyError, match=r"every one of 24 draws.*\(never\)"):
         study(config, "evidence.reward.fn=mine.py:never")
     assert status(config.parent / "runs/small") == "failed"
     assert not (config.parent / "runs/small/policy").exists()
+
+
+@pytest.mark.parametrize("engine", ["smc", "importance"])
+def test_a_sample_of_nothing_possible_names_the_evidence_too(config: Path, engine: str) -> None:
+    given = ["sample", str(config), "--engine", engine, "--set", "evidence.reward.fn=mine.py:never"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 1
+    assert "impossible under the evidence (never)" in done.stderr
+    assert "Draw more (-n" in done.stderr
 
 
 def test_a_nan_in_training_is_a_status_and_the_run_goes_on(config: Path) -> None:

@@ -91,6 +91,11 @@ def test_what_cannot_be_is_named_with_what_can(tmp_path: Path, text: str, says: 
     assert says in message
 
 
+@pytest.mark.parametrize("bound", ["nan", "inf"])
+def test_a_bound_that_bounds_nothing_is_left_out_instead(tmp_path: Path, bound: str) -> None:
+    assert "evidence.reward.bound" in refusal(tmp_path, EVIDENCE, f"evidence.reward.bound={bound}")
+
+
 @pytest.mark.parametrize("beta", ["0", "-0.1", "nan", "inf", "-inf"])
 def test_beta_must_be_finite_and_positive(tmp_path: Path, beta: str) -> None:
     message = refusal(tmp_path, EVIDENCE, f"evidence.reward.beta={beta}")

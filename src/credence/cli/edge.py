@@ -18,7 +18,7 @@ class Edge(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            told(as_json, "stopped. What was done until here is kept.", "KeyboardInterrupt")
+            told(as_json, "stopped.", "KeyboardInterrupt")
             raise typer.Exit(130) from None
         except Exception as error:
             if os.environ.get("CREDENCE_DEBUG") == "1" or passes(error):

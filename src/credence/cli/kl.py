@@ -36,6 +36,8 @@ def kl(
     if not prompt:
         raise ConfigError("--prompt is missing: what should the text follow?")
     if target is not None:
+        if not target.strip():
+            raise ConfigError("--target is empty: which sentence should follow the prompt?")
         if len(prompt) > 1:
             raise ConfigError(f"{len(prompt)} prompts with --target: one is needed, the sentence follows it.")
         style = chosen_style(chat, default="raw")

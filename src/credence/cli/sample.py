@@ -10,6 +10,7 @@ from credence.cli.options import Device, Engine, Json, Set, overrides
 if TYPE_CHECKING:
     from credence.core.protocols import Sampler
     from credence.core.types import Draws
+    from credence.posterior.posterior import Posterior
     from credence.study.config import RunConfig
     from credence.study.data import PromptSet
 
@@ -49,6 +50,7 @@ def sample(
         for b, piece in enumerate(prompts.split(1)):
             found.append(sampler.draw(Key(checked.seed).fold("sample", engine, b), posterior, piece, n))
             advance()
+    _refuse_impossible(found, posterior, engine)
     head = {"engine": engine, "guarantee": GUARANTEE_OF_PRIOR if engine == "prior" else sampler.guarantee.value}
     if as_json:
         emit({**head, "n": n, "config": checked.model_dump(), "prompts": [_as_data(d, engine) for d in found]})
@@ -76,6 +78,16 @@ def _prompts(config: "RunConfig", given: list[str] | None) -> "PromptSet":
         return PromptSet(tuple(given), {}, 0, "--prompt")
     prompts, parts = prompt_sets(config)
     return prompts.take(parts.heldout)
+
+
+def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: Engine) -> None:
+    """Where no prompt has a possible draw there is nothing to show but the reason; else each prompt says its own."""
+    from credence.core.status import Status
+    from credence.study.summary import refuse_degenerate
+
+    dead = [draws for draws in found if draws.status[0] is Status.DEGENERATE and len(draws.completions)]
+    if engine != "prior" and dead and len(dead) == len(found):
+        refuse_degenerate(dead[0], posterior, "-n, --particles or --of")
 
 
 def _engine(
@@ -151,7 +163,7 @@ def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN40
     level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
     extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items())
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
-    if data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
+    if draws.status[0].ok and data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
         warning = "few ancestors: these draws are near copies, log Z may be far too low and its ± too small"
         say(console, shown(warning, style="bold yellow"))
     if not draws.status[0].ok:

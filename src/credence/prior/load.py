@@ -34,7 +34,7 @@ def load(
         dtype: of the weights.
 
     Raises:
-        ConfigError: no such name, with the nearest known ones.
+        ConfigError: no such name, with the nearest known ones; or a model that names no end token.
         BackendError: the embedded model is not installed, or the files cannot be read.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -48,8 +48,13 @@ def load(
             model.to(device)
     except (OSError, ValueError, RuntimeError) as error:
         raise BackendError(f"the model {name!r} could not be read: {error}") from error
-    codec = TextCodec(tokenizer, system, style)
-    return LMPrior(model, codec, end_tokens(model.generation_config, tokenizer), horizon, name=name)
+    codec, ends = TextCodec(tokenizer, system, style), end_tokens(model.generation_config, tokenizer)
+    if not ends:
+        raise ConfigError(
+            f"the model {name!r} names no end token, neither in its generation_config nor its tokenizer, so no reply "
+            "could end. Set eos_token_id in its generation_config.json."
+        )
+    return LMPrior(model, codec, ends, horizon, name=name)
 
 
 def _find(name: str) -> str:

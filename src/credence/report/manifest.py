@@ -40,7 +40,7 @@ def manifest(config: Mapping[str, Any], seed: int, started: float) -> dict[str, 
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "source": _source(),
         "machine": _machine(),
-        "numerics": _numerics(),
+        "numerics": _numerics(str(config.get("prior", {}).get("device", "cpu"))),
     }
 
 
@@ -121,11 +121,12 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _numerics() -> dict[str, Any]:
+def _numerics(device: str) -> dict[str, Any]:
+    """How numbers were made; a GPU bears its name only where the run was on it."""
     import torch
 
     return {
         "threads": torch.get_num_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device,
     }

@@ -27,7 +27,7 @@ def card(made: Report, config: RunConfig) -> str:
     licence = "license: apache-2.0\n" if model == EMBEDDED else ""
     # a folder of the author's machine is nobody's base model, and its path is nobody's business
     base = f"base_model: {model}\n" if model == EMBEDDED or model == config.prior.model else ""
-    rewards = ", ".join(f"`{without_paths(r.fn)}` at β = {r.beta:g}" for r in config.evidence.reward) or "none"
+    doubted = sum(not p.trusted for p in made.prompts)
     return f"""---
 library_name: transformers
 {base}{licence}tags: [credence]
@@ -38,9 +38,10 @@ library_name: transformers
 A policy that credence trained towards the posterior π0(x|c)·exp(r(x,c)/β)/Z(c).
 
 - prior: `{model}` at temperature {config.prior.temperature:g}, system message {config.prior.system!r}
-- evidence: rewards {rewards}; a reply cut at {config.prior.horizon} tokens costs {-config.evidence.ended.cut:g} nats
+- evidence: {"; ".join(_evidence(config))}
 
-Measured on {len(made.prompts)} held-out prompts (95 % intervals over prompts and draws):
+Measured on {len(made.prompts)} held-out prompts (95 % intervals over prompts and draws); the estimates of
+{doubted} of them are flagged as not to be trusted, with reasons in the run's report:
 
 | measure | value |
 |---|---|
@@ -56,3 +57,23 @@ and the system message above.
 
 Trained with seed {config.seed} by credence {made.manifest.get("versions", {}).get("credence-lm", "")}.
 """
+
+
+def _evidence(config: RunConfig) -> list[str]:
+    """Each factor in words, with its nats."""
+    given = config.evidence
+    out = [
+        f"reward `{without_paths(r.fn)}`" + ("" if r.weight == 1 else f" × {r.weight:g}") + f" at β = {r.beta:g}"
+        for r in given.reward
+    ]
+    if given.ended.cut < 0:
+        out.append(f"a reply cut at {config.prior.horizon} tokens costs {-given.ended.cut:g} nats")
+    for c in given.constraint:
+        if c.contains:
+            event = "contains " + " or ".join(repr(word) for word in c.contains)
+        elif c.matches:
+            event = f"matches `{c.matches}`"
+        else:
+            event = f"has {c.min_chars} to {'any number of' if c.max_chars is None else c.max_chars} characters"
+        out.append(f"a reply that {event}, else {c.otherwise:g} nats")
+    return out

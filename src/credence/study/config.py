@@ -64,7 +64,7 @@ class RewardConfig(Section):
     beta: float = Field(description="reward units per nat: small is strong evidence")
     weight: float = Field(1.0, description="scales this reward among several; negative: less of it is better")
     name: str = Field("", description="of the reading in reports; the function's own name by default")
-    bound: float | None = Field(
+    bound: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         None,
         examples=[1.0],
         description="largest value the reward (negated, if weight is negative) can take: rejection needs it",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from credence.core.status import Status
 from credence.core.types import Completions, Draws
 from credence.diagnose.drift import drift
 from credence.report.schema import Finding, PromptRow, RulerRow
@@ -19,7 +20,7 @@ def findings(found: Found, rows: Sequence[RulerRow], prompts: Sequence[PromptRow
     for name, done in found.fits.items():
         if done.why:
             out.append(Finding(f"stage {name}", done.status.name == "STOPPED", done.why))
-        if done.best == 0:
+        if done.best == 0 and done.status is not Status.NAN:  # a NaN has said so itself
             out.append(Finding(f"stage {name}", False, "No step beat the policy it started from on the validation."))
     if found.smc is not None:
         out.append(_ancestors(found.smc))

@@ -78,6 +78,11 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
         ids, pieces = [*ids, _end(model)], [*pieces, "⟨end⟩"]
     if not ids:
         raise ConfigError("there is no token to score: give a longer text (the first token only starts it).")
+    if len(start) + len(ids) > model.context:
+        raise ConfigError(
+            f"{len(start)} tokens of prompt and {len(ids)} of text exceed the context of {model.name}, {model.context} "
+            "tokens: score the text in parts."
+        )
     law = reshape(replace(model, horizon=len(ids)), temperature)
     prompts = Prompts((tuple(start),), (prompt or "",), codec)
     row = torch.tensor([ids], device=model.device)

@@ -21,7 +21,7 @@ from credence.study.picture import marks, optimum, replies
 from credence.study.rows import prompt_row, ruler_row
 
 
-def refuse_degenerate(draws: Draws, posterior: Posterior) -> None:
+def refuse_degenerate(draws: Draws, posterior: Posterior, more: str = "measure.draws") -> None:
     """Stop where nothing can be inferred.
 
     Raises:
@@ -34,8 +34,8 @@ def refuse_degenerate(draws: Draws, posterior: Posterior) -> None:
     guilty = ", ".join(_impossible(posterior.evidence, draws.prompts, rows))
     prompts = ", ".join(repr(said(draws.prompts.given[b])) for b in dead[:3])
     raise DegeneracyError(
-        f"every one of {len(rows)} prior draws is impossible under the evidence ({guilty}) for {len(dead)} of "
-        f"{len(draws.prompts)} prompts ({prompts}). Draw more (measure.draws), soften the evidence (a reward of finite "
+        f"every one of {len(rows)} draws is impossible under the evidence ({guilty}) for {len(dead)} of "
+        f"{len(draws.prompts)} prompts ({prompts}). Draw more ({more}), soften the evidence (a reward of finite "
         "values, a finite `otherwise` or `cut`), or look at the replies: credence sample CONFIG --engine prior"
     )
 
