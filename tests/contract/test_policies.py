@@ -183,6 +183,22 @@ def test_state_and_restore_are_exact(build: Callable[[StepPrior], LMPolicy]) -> 
     assert all(start[name].data_ptr() != value.data_ptr() for name, value in policy.state().items())
 
 
+@build
+def test_state_and_moments_are_all_that_the_next_step_depends_on(build: Callable[[StepPrior], LMPolicy]) -> None:
+    """Another policy, given both, goes on to the same bytes; given the state alone it does not."""
+    prior = llama()
+    policy = trained(build(prior), prior)
+    state = policy.state()
+    moments = {name: value.clone() for name, value in policy.moments().items()}
+    last = trained(policy, prior, 2).state()
+    for given_moments, same in ((moments, True), (None, False)):
+        other = build(prior)
+        other.restore(state, given_moments)
+        found = trained(other, prior, 2).state()
+        assert all(torch.equal(value, last[name]) for name, value in found.items()) == same
+    assert build(prior).moments() == {}
+
+
 def test_a_gradient_that_is_not_finite_is_reported_and_never_applied() -> None:
     """An infinite norm clips to 0 · inf = NaN: it must not reach Adam."""
     prior = llama()

@@ -1,10 +1,10 @@
-"""The one training loop: collect, score, step, record, validate, keep the best."""
+"""The one training loop: collect, score, step, record, validate, keep the best; and go on where it was killed."""
 
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,10 +12,12 @@ from credence.core.keys import Key
 from credence.core.protocols import Batch, Policy, Prior
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
+from credence.learn.checkpoint import Checkpoints
 from credence.learn.collect import Collector, Learner, Record, Schedule, troubles
+from credence.learn.resume import Brought, Saver, origin
 from credence.posterior.posterior import Posterior
 
-__all__ = ["Callback", "Fit", "Learner", "Record", "Schedule", "Validation", "elbo", "fit"]
+__all__ = ["Beginning", "Callback", "Fit", "Learner", "Record", "Schedule", "Validation", "elbo", "fit"]
 
 
 @runtime_checkable
@@ -24,6 +26,15 @@ class Callback(Protocol):
 
     def __call__(self, record: Record, clock: Record) -> None:
         """Look at one step."""
+        ...
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """A callback that is also told, before the first step, what this stage has done already."""
+
+    def begin(self, history: Sequence[Record]) -> None:
+        """The records that a checkpoint brought back; none where the stage starts."""
         ...
 
 
@@ -84,8 +95,15 @@ def fit(
     seconds: float | None = None,
     stage: str = "",
     callbacks: Sequence[Callback] = (),
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 10,
 ) -> Fit:
     """Train `policy` towards the learner's target.
+
+    With `checkpoints`, a call with the same arguments and the policy as it came goes on after the newest whole
+    checkpoint, and one that had ended returns at once: on one thread with the same bytes in policy and history as if
+    it had never been killed (not under a budget in seconds). Tested in tests/unit/test_resume.py and by kills at random
+    moments in tests/e2e/test_kill.py.
 
     Args:
         posterior: the target, or a schedule (step, last record) -> Posterior that anneals β.
@@ -96,9 +114,12 @@ def fit(
         steps: gradient steps.
         stored: draws on `prompts`, with their nats, for learners that do not draw from the policy.
         validation: chooses the checkpoint; the policy as it came is one of the candidates.
-        seconds: wall-clock budget after which the stage stops (then the number of steps depends on the machine).
+        seconds: wall-clock budget after which the stage stops (then the number of steps depends on the machine); what
+            was used before a kill counts, up to the last checkpoint.
         stage: name written into each record.
-        callbacks: called after each step with (record, clock).
+        callbacks: called after each step with (record, clock); a Beginning also before the first one.
+        checkpoints: where to save what is needed to go on, and where to look for it.
+        checkpoint_every: steps between two of them; one is always written at the end. 0: only at the end.
 
     Returns:
         Fit. Ctrl-C ends the stage with what was done, status STOPPED and `interrupted`. A NaN in loss, gradient or
@@ -106,30 +127,68 @@ def fit(
         passes through, and leaves the best policy in `policy` all the same. Tested in tests/unit/test_loop.py.
 
     Raises:
-        ConfigError: no prompts, a learner of stored draws without them, a reading named like a key of the history.
+        ConfigError: no prompts, a learner of stored draws without them, a reading named like a key of the history; the
+            checkpoints are of a call with other arguments.
         ContractError: an impossible draw met a learner of the reverse KL.
+        BackendError: a checkpoint cannot be written; those from before stay.
 
     Cost: a step is one sampling pass (on policy), one prior scoring pass, one forward and backward pass. Memory: a copy
-        of what is trained.
+        of what is trained. Disk: a checkpoint holds what is trained three or four times (weights, Adam's two moments,
+        the best weights).
     """
     run = Collector(posterior, policy, prompts, learner, key, stored)
     out = Fit(policy)
     stop = _Clock(steps, seconds, time.monotonic(), time.process_time())
     best = _Best(out, run, validation, steps)
+    saver = Saver(checkpoints, checkpoint_every, origin(stage, learner, key, steps))
     try:
-        best.look(0)
-        _train(run, out, best, stop, stage, callbacks)
+        found = saver.load(policy)
+        if found is None:
+            best.look(0)
+        else:
+            _bring_back(found, out, run, best, stop)
+        for callback in callbacks:
+            if isinstance(callback, Beginning):
+                callback.begin(out.history)
+        if not saver.ended:
+            _train(run, out, best, stop, stage, callbacks, saver)
     except KeyboardInterrupt:
         out.status, out.why, out.interrupted = Status.STOPPED, "interrupted", True
     finally:
         best.restore()
         out.cost = Cost(run.tokens, time.process_time() - stop.cpu)
+    if not out.interrupted:
+        saver.end(policy, out.best > 0, _facts(out, run, stop))
     return out
 
 
-def _train(run: Collector, out: Fit, best: "_Best", stop: "_Clock", stage: str, callbacks: Sequence[Callback]) -> None:
-    record: Record = {}
-    for step in range(1, stop.steps + 1):
+def _facts(out: Fit, run: Collector, stop: "_Clock") -> dict[str, Any]:
+    """What a checkpoint says besides its tensors."""
+    return {
+        "history": list(out.history),
+        "status": out.status.name,
+        "why": out.why,
+        "best": out.best,
+        "best_elbo": out.best_elbo,
+        "tokens": run.tokens,
+        "elapsed": stop.elapsed,
+        "cpu": time.process_time() - stop.cpu,
+    }
+
+
+def _bring_back(found: Brought, out: Fit, run: Collector, best: "_Best", stop: "_Clock") -> None:
+    facts = found.facts
+    out.history, out.status, out.why = list(facts["history"]), Status[facts["status"]], facts["why"]
+    out.best, out.best_elbo, run.tokens = facts["best"], facts["best_elbo"], facts["tokens"]
+    best.state = found.best or best.state
+    stop.begun, stop.cpu = time.monotonic() - facts["elapsed"], time.process_time() - facts["cpu"]
+
+
+def _train(
+    run: Collector, out: Fit, best: "_Best", stop: "_Clock", stage: str, callbacks: Sequence[Callback], saver: Saver
+) -> None:
+    record: Record = out.history[-1] if out.history else {}
+    for step in range(len(out.history) + 1, stop.steps + 1):
         if out.status is Status.NAN:
             return
         if stop.late:
@@ -151,6 +210,9 @@ def _train(run: Collector, out: Fit, best: "_Best", stop: "_Clock", stage: str, 
         out.history.append(record)
         for callback in callbacks:
             callback(record, {**clock, "elapsed": stop.elapsed, "progress": progress})
+        if saver.due(step):
+            kept = best.state if 0 < out.best < step else None
+            saver.save(step, run.policy, kept, _facts(out, run, stop))
     if out.history and best.validation is not None and "val_elbo" not in out.history[-1]:
         out.history[-1] = {**out.history[-1], **best.look(len(out.history))}  # the budget cut unvalidated steps off
 

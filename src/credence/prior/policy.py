@@ -107,12 +107,16 @@ class LMPolicy:
         """A copy of the trained tensors by name."""
         return {n: p.detach().clone() for n, p in zip(self.names, self.trainer.parameters, strict=True)}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put trained tensors back; the optimiser starts afresh."""
+    def moments(self) -> dict[str, Tensor]:
+        """What the optimiser remembers; not copied."""
+        return self.trainer.moments(self.names)
+
+    def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
+        """Put trained tensors back; the optimiser starts afresh, or from these moments."""
         with torch.no_grad():
             for name, parameter in zip(self.names, self.trainer.parameters, strict=True):
                 parameter.copy_(state[name])
-        self.trainer.forget()
+        self.trainer.recall(self.names, moments or {})
 
 
 def _unwrap(prior: StepPrior) -> tuple[LMPrior, float]:

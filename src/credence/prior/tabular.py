@@ -113,11 +113,15 @@ class TabularPolicy:
         """A copy of the logits."""
         return {"logits": self.logits.detach().clone()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put logits back; the optimiser starts afresh."""
+    def moments(self) -> dict[str, Tensor]:
+        """What the optimiser remembers; not copied."""
+        return self.trainer.moments(("logits",))
+
+    def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
+        """Put logits back; the optimiser starts afresh, or from these moments."""
         with torch.no_grad():
             self.logits.copy_(state["logits"])
-        self.trainer.forget()
+        self.trainer.recall(("logits",), moments or {})
 
 
 def tabular_policy(prior: TablePrior, prompts: Prompts, clip: float = 1e9) -> TabularPolicy:

@@ -1,7 +1,7 @@
 """How a policy is trained: Adam on its parameters, and the gradient of a loss piece by piece."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from credence.core.protocols import Batch, Loss, Scored
 from credence.core.types import Completions, Info
 from credence.prior.hf import trim
+
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What torch's Adam remembers of a parameter."""
 
 
 @dataclass(eq=False)
@@ -39,6 +42,28 @@ class Trainer:
         """Drop gradients and moments: they belong to weights that are no longer there."""
         self.adam.zero_grad(set_to_none=True)
         self.adam.state.clear()
+
+    def moments(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Adam's moments and step counts, as "exp_avg/name" and so on; not copied, so to be used before the next step.
+
+        Args:
+            names: of the parameters, in their order.
+        """
+        return {
+            f"{kind}/{name}": value
+            for name, parameter in zip(names, self.parameters, strict=True)
+            for kind, value in self.adam.state.get(parameter, {}).items()
+        }
+
+    def recall(self, names: Sequence[str], moments: Mapping[str, Tensor]) -> None:
+        """Put back what `moments` gave: the next step is then the one that would have been taken."""
+        self.forget()
+        for name, parameter in zip(names, self.parameters, strict=True):
+            kept = {kind: moments[f"{kind}/{name}"] for kind in _ADAM if f"{kind}/{name}" in moments}
+            if not kept:
+                continue  # it has had no gradient yet
+            own = {kind: torch.empty_like(parameter).copy_(kept[kind]) for kind in _ADAM[1:]}
+            self.adam.state[parameter] = {"step": kept["step"].clone(), **own}
 
 
 LogProbs = Callable[[Completions], Float[Tensor, "R T"]]

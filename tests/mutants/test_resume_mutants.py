@@ -1,0 +1,99 @@
+"""Wrong ways to save and to go on; each must fail a check that the right one passes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from credence.learn import checkpoint, loop, resume
+from credence.prior.train import Trainer
+from tests.mutants.runner import Mutant, kill
+from tests.survival import check_a_power_cut_leaves_a_whole_checkpoint, check_resumed_equals_uninterrupted
+
+Patch = pytest.MonkeyPatch
+SEEDS = (1, 6)
+"""Of those at which the best step is neither the first nor the last, so that a best state that is lost shows."""
+
+
+def moments_forgotten(patch: Patch) -> None:
+    """Adam starts afresh."""
+    patch.setattr(Trainer, "recall", lambda self, names, moments: self.forget())
+
+
+def steps_forgotten(patch: Patch) -> None:
+    """Adam's moments come back, its step count does not: the bias correction is that of a first step."""
+    right = Trainer.recall
+
+    def wrong(self: Trainer, names: Sequence[str], moments: Mapping[str, Tensor]) -> None:
+        right(self, names, {n: v * 0 if n.startswith("step/") else v for n, v in moments.items()})
+
+    patch.setattr(Trainer, "recall", wrong)
+
+
+def facts_change(patch: Patch, **changes: Any) -> None:
+    right = loop._bring_back
+
+    def wrong(found: resume.Brought, *rest: Any) -> None:
+        right(replace(found, facts={**found.facts, **changes}), *rest)
+
+    patch.setattr(loop, "_bring_back", wrong)
+
+
+def best_state_lost(patch: Patch) -> None:
+    """The best weights are taken to be those at the start."""
+    right = loop._bring_back
+    patch.setattr(loop, "_bring_back", lambda found, *rest: right(replace(found, best=None), *rest))
+
+
+def best_elbo_lost(patch: Patch) -> None:
+    """Whatever is looked at next is the best."""
+    facts_change(patch, best_elbo=float("-inf"))
+
+
+def history_lost(patch: Patch) -> None:
+    """The weights go on, the steps are counted from 1."""
+    facts_change(patch, history=[])
+
+
+def written_in_place(patch: Patch) -> None:
+    """The manifest is written where it belongs, not aside."""
+
+    def wrong(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            checkpoint.os.fsync(file.fileno())
+
+    patch.setattr(checkpoint, "write_whole", wrong)
+
+
+def one_name_for_tensors(patch: Patch) -> None:
+    """The tensors' file bears no hash: a step saved again overwrites what the old manifest speaks of."""
+    right = checkpoint.Checkpoints._write_tensors
+
+    def wrong(self: checkpoint.Checkpoints, step: int, tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+        name, digest = right(self, step, tensors)
+        (self.folder / name).replace(self.folder / f"{step:08d}.safetensors")
+        return f"{step:08d}.safetensors", digest
+
+    patch.setattr(checkpoint.Checkpoints, "_write_tensors", wrong)
+
+
+MUTANTS = (
+    Mutant("Adam's moments not restored", check_resumed_equals_uninterrupted, moments_forgotten),
+    Mutant("Adam's step count not restored", check_resumed_equals_uninterrupted, steps_forgotten),
+    Mutant("best state not restored", check_resumed_equals_uninterrupted, best_state_lost),
+    Mutant("best ELBO not restored", check_resumed_equals_uninterrupted, best_elbo_lost),
+    Mutant("history not restored", check_resumed_equals_uninterrupted, history_lost),
+    Mutant("manifest written in place", check_a_power_cut_leaves_a_whole_checkpoint, written_in_place),
+    Mutant("tensors without their hash in the name", check_a_power_cut_leaves_a_whole_checkpoint, one_name_for_tensors),
+)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("mutant", [pytest.param(m, id=m.name.replace(" ", "_")) for m in MUTANTS])
+def test_mutant_dies(mutant: Mutant, seed: int) -> None:
+    kill(mutant, seed)
