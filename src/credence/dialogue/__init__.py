@@ -1,0 +1,1 @@
+"""Who talks with whom: knowledge, the helpdesk that answers from it, users, environment, agent."""
