@@ -62,12 +62,17 @@ def llama_model(vocab: int = VOCAB) -> PreTrainedModel:
         eos_token_id=vocab - 1,
         pad_token_id=vocab - 1,
     )
-    model = LlamaForCausalLM(config)
+    return filled(with_own_norms(LlamaForCausalLM(config)), 1)
+
+
+def with_own_norms(model: PreTrainedModel) -> PreTrainedModel:
+    """Torch's norms in place of transformers' own, which round to float32, in the gradient too."""
     for name in [name for name, _ in model.named_modules()]:
-        if name.endswith("norm"):  # transformers' own rounds to float32, in the gradient too
+        if name.endswith("norm"):
             parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, torch.nn.RMSNorm(config.hidden_size, config.rms_norm_eps))
-    return filled(model, 1)
+            norm = torch.nn.RMSNorm(model.config.hidden_size, model.config.rms_norm_eps)
+            setattr(model.get_submodule(parent), last, norm)
+    return model
 
 
 def gpt2_model(vocab: int = VOCAB) -> PreTrainedModel:
