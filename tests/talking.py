@@ -1,4 +1,4 @@
-"""A tiny random chat model over bytes, with ChatML turns: what a user types can be told from what the template means."""
+"""A tiny random chat model over bytes, with ChatML turns, so that what a user types can be told from what they mean."""
 
 from pathlib import Path
 
