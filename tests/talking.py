@@ -31,5 +31,8 @@ def make(folder: Path, seed: int = 1) -> str:
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.random.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)  # else every law is nearly uniform, and no wrong one would show
+    model.save_pretrained(folder)
     return str(folder)

@@ -31,10 +31,16 @@ def clean(text: str) -> tuple[str, int]:
             f"this message has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read. Send the part that "
             "matters, or split it."
         )
+    kept, taken_out = scrub(text)
+    if not kept:
+        raise ConfigError("the message is empty: there is nothing to answer.")
+    return kept, taken_out
+
+
+def scrub(text: str) -> tuple[str, int]:
+    """As clean, of any text: an empty one stays empty."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n\n")
     kept = "".join(c for c in lines if c in _KEPT or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Cn"})
-    if not kept.strip():
-        raise ConfigError("the message is empty: there is nothing to answer.")
     return kept.strip(), len(lines) - len(kept)
 
 
