@@ -1,0 +1,296 @@
+"""A conversation without a screen: the terminal, a server or a test drives it.
+
+talk = Conversation(prior, evidence, policy=policy, key=Key(0))
+talk.hear("How are you?")
+for piece in talk.reply():
+    print(piece, end="")
+talk.why()                      # which tokens the policy moved, and by which evidence, in nats
+talk.rate("better", "I am fine, thank you.")
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from credence.core.errors import ConfigError
+from credence.core.keys import Key
+from credence.core.protocols import Evidence, StepPrior
+from credence.core.types import Prompts
+from credence.dialogue.desk import Desk
+from credence.dialogue.engines import Drawing, known
+from credence.dialogue.feedback import FeedbackStore, Rating
+from credence.dialogue.fitting import encoded, fitted, prompts_of
+from credence.dialogue.stream import Draw, stream
+from credence.dialogue.why import Why, explain
+from credence.dialogue.window import Message, clean, scrub
+from credence.evidence.strength import at_beta, beta_of
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One exchange.
+
+    Attributes:
+        number: from 1; never used twice, also after undo and again.
+        said: what the user said, cleaned.
+        messages: what the model was shown: the window up to what was said.
+        reply: the answer's text.
+        ids: its tokens, the end token included where it ended.
+        log_q: nats of each under what it was sampled from; empty for an answer from knowledge.
+        ended: whether the reply came to its own end.
+        stopped: whether the user stopped it.
+        law: what answered: "prior", "policy", "reweighted", an engine's name, or "knowledge".
+        beta: reward units per nat at which it was said; None for the prior.
+        info: what the engine tells of it (engines.Answer), or the desk.
+        rating: the kind of the last rating, "" without one.
+    """
+
+    number: int
+    said: str
+    messages: tuple[Message, ...]
+    reply: str
+    ids: tuple[int, ...]
+    log_q: tuple[float, ...]
+    ended: bool
+    stopped: bool
+    law: str
+    beta: float | None
+    info: Mapping[str, float] = field(default_factory=dict)
+    rating: str = ""
+
+
+def no_tick() -> None:
+    """Nobody watches."""
+
+
+@dataclass(eq=False)
+class Conversation:
+    """Who speaks, what is good, and what was said so far.
+
+    Args:
+        prior: over text.
+        evidence: what is good; None reads nothing, and then no β can be asked for.
+        policy: trained towards the posterior of prior and evidence; None lets the prior answer.
+        key: of every draw; turn t uses key.fold("turn", t).
+        engine: "policy" (streams), "best_of_n", "smc" or "rejection".
+        of: candidates of engines that need several.
+        desk: knowledge that answers in the model's place where it is given.
+        store: where ratings go; without one they cannot be given.
+        model: the prior's name, kept with a rating.
+        law: the policy's fingerprint, kept with a rating.
+
+    Tested in tests/unit/test_chat.py.
+    """
+
+    prior: StepPrior
+    evidence: Evidence | None = None
+    policy: StepPrior | None = None
+    key: Key = field(default_factory=Key)
+    engine: str = "policy"
+    of: int = 16
+    desk: Desk | None = None
+    store: FeedbackStore | None = None
+    model: str = ""
+    law: str = ""
+    beta: float | None = None
+    as_prior: bool = False
+    turns: list[Turn] = field(default_factory=lambda: list[Turn]())
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    heard: str = ""
+    taken_out: int = 0
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        known(self.engine)
+        if self.of < 2:
+            raise ConfigError(f"of={self.of}: at least two candidates are needed.")
+        if self.engine != "policy" and self.evidence is None:
+            raise ConfigError(f"engine {self.engine!r} draws from a posterior, and no evidence was given.")
+
+    @property
+    def own_beta(self) -> float | None:
+        """β of the evidence as given, to which the policy was trained."""
+        return None if self.evidence is None else beta_of(self.evidence)
+
+    @property
+    def serving(self) -> str:
+        """What will answer next: "prior", "policy", "reweighted", an engine's name, or "knowledge"."""
+        if self.as_prior:
+            return "prior"
+        if self.desk is not None:
+            return "knowledge"
+        if self.engine != "policy":
+            return self.engine
+        if self.beta is not None and self.beta != self.own_beta:
+            return "reweighted"
+        return "prior" if self.policy is None else "policy"
+
+    @property
+    def streams(self) -> bool:
+        """Whether the next reply comes token by token."""
+        return self.serving in ("prior", "policy")
+
+    @property
+    def target(self) -> Evidence | None:
+        """The evidence at the β asked for."""
+        return self.evidence if self.beta is None or self.evidence is None else at_beta(self.evidence, self.beta)
+
+    def set_beta(self, beta: float | None) -> None:
+        """Ask for the posterior at another β; None goes back to the evidence's own.
+
+        Raises:
+            ConfigError: not finite and positive, or no reward that a β could weigh.
+        """
+        if beta is not None:
+            if self.evidence is None:
+                raise ConfigError(f"beta={beta}: no evidence was given, so there is no reward that a β could weigh.")
+            at_beta(self.evidence, beta)
+        self.beta = beta
+
+    def hear(self, text: str) -> None:
+        """Take what the user says. What was heard before and not answered is replaced.
+
+        Raises:
+            ConfigError: empty, or longer than can be read.
+        """
+        said, taken_out = clean(text)
+        self._fitted(said)
+        self.heard, self.taken_out = said, taken_out
+
+    def reply(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+        """Answer what was heard, piece by piece; the exchange is kept however the iteration ends.
+
+        A reply that is stopped (Ctrl-C, or the iterator is closed) keeps what was said so far, and counts as stopped.
+        An engine that cannot stream yields the whole reply at once; `tick` is then called about `horizon` times.
+
+        Raises:
+            ConfigError: nothing was heard.
+            DegeneracyError: the engine found no reply; what was heard stays heard.
+        """
+        if not self.heard:
+            raise ConfigError("nothing was said: there is nothing to answer.")
+        said, serving = self.heard, self.serving
+        messages = self._fitted(said)
+        prompts = self._prompts(messages)
+        self._count += 1
+        key = self.key.fold("turn", self._count)
+        beta = None if serving == "prior" else self.beta or self.own_beta
+        turn = Turn(self._count, said, messages, "", (), (), False, False, serving, beta)
+        if serving == "knowledge":
+            turn = self._from_knowledge(turn)
+            self._keep(turn)
+            yield turn.reply
+        elif self.streams:
+            yield from self._streamed(turn, prompts, key)
+        else:
+            turn = self._drawn(turn, prompts, key, tick)
+            self._keep(turn)
+            yield turn.reply
+
+    def say(self, text: str, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+        """`hear`, then `reply`."""
+        self.hear(text)
+        return self.reply(tick)
+
+    def _streamed(self, turn: Turn, prompts: Prompts, key: Key) -> Iterator[str]:
+        law = self.prior if turn.law == "prior" or self.policy is None else self.policy
+        draw, whole = Draw(), False
+        try:
+            yield from stream(law, key, prompts, draw)
+            whole = True
+        finally:
+            text = str(self.prior.codec.decode(draw.ids))
+            self._keep(
+                replace(
+                    turn, reply=text, ids=tuple(draw.ids), log_q=tuple(draw.log_q), ended=draw.ended, stopped=not whole
+                )
+            )
+
+    def _drawn(self, turn: Turn, prompts: Prompts, key: Key, tick: Callable[[], None]) -> Turn:
+        target = self.target
+        if target is None:
+            raise ConfigError(f"{turn.law} draws from a posterior, and no evidence was given.")
+        found = Drawing(turn.law, self.prior, target, self.policy, self.of).draw(key, prompts, tick)
+        text = str(self.prior.codec.decode(found.ids))
+        return replace(turn, reply=text, ids=found.ids, log_q=found.log_q, ended=found.ended, info=found.info)
+
+    def _from_knowledge(self, turn: Turn) -> Turn:
+        if self.desk is None:
+            raise ConfigError("no knowledge was given.")
+        answer = self.desk.answer(turn.said, self.target)
+        ids = tuple(encoded(self.prior, answer.text))
+        return replace(turn, reply=answer.text, ids=ids, ended=True, info=answer.info)
+
+    def _keep(self, turn: Turn) -> None:
+        if turn.ids or turn.reply:  # a reply that was stopped before its first token is none
+            self.turns.append(turn)
+            self.heard = ""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Everything that was said, oldest first."""
+        pairs = [
+            ({"role": "user", "content": t.said}, {"role": "assistant", "content": t.reply}) for t in self.turns
+        ]  # fmt: skip
+        return tuple(message for pair in pairs for message in pair)
+
+    def _fitted(self, said: str) -> tuple[Message, ...]:
+        return fitted(self.prior, [*self.messages, {"role": "user", "content": said}])
+
+    def _prompts(self, messages: tuple[Message, ...]) -> Prompts:
+        return prompts_of(self.prior, messages)
+
+    def undo(self) -> str:
+        """Take the last exchange back; returns what the user had said. Ratings that were given stay in the file."""
+        said = self._last().said
+        self.turns.pop()
+        return said
+
+    def again(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+        """Answer the last message anew, with other draws."""
+        self.heard = self._last().said
+        self.turns.pop()
+        return self.reply(tick)
+
+    def _last(self) -> Turn:
+        if not self.turns:
+            raise ConfigError("nothing was said yet.")
+        return self.turns[-1]
+
+    def why(self) -> Why:
+        """The last reply taken apart: tokens under prior and policy, evidence in its unit and in nats.
+
+        Raises:
+            ConfigError: nothing was said yet.
+        """
+        turn = self._last()
+        policy = None if turn.law in ("prior", "knowledge") else self.policy
+        evidence = self.evidence if turn.beta is None or self.evidence is None else at_beta(self.evidence, turn.beta)
+        return explain(self.prior, policy, evidence, self._prompts(turn.messages), turn.ids, turn.ended)
+
+    def rate(self, kind: str, text: str = "") -> Rating:
+        """Say what was thought of the last reply; on return it is kept for good.
+
+        Args:
+            kind: "good", "bad", "better" or "retract".
+            text: the better reply, for "better".
+
+        Raises:
+            ConfigError: nothing was said yet, no store, an empty better text, or nothing to retract.
+            BackendError: the file is locked or cannot be written.
+        """
+        turn = self._last()
+        if self.store is None:
+            raise ConfigError("no feedback file was opened, so a rating could not be kept.")
+        if kind == "retract" and not turn.rating:
+            raise ConfigError("the last reply was not rated: there is nothing to take back.")
+        if kind == "better":
+            text, _ = clean(text)
+            if text == scrub(turn.reply)[0]:
+                raise ConfigError("the better text is the reply itself: use /good.")
+        law = turn.law + (f":{self.law}" if self.law and turn.law not in ("prior", "knowledge") else "")
+        kept = self.store.add(
+            Rating(self.id, turn.number, turn.messages, turn.reply, turn.ids, kind, text, self.model, law, turn.beta)
+        )
+        self.turns[-1] = replace(turn, rating="" if kind == "retract" else kind)
+        return kept

@@ -1,0 +1,43 @@
+"""Another β for the rewards, and for nothing else."""
+
+import math
+
+import pytest
+import torch
+
+from credence.core.errors import ConfigError
+from credence.evidence.ended import Ended
+from credence.evidence.reward import Reward
+from credence.evidence.strength import at_beta, beta_of, factors
+from tests.toys import toy_prior, toy_prompts, toy_reward
+
+
+def test_rewards_change_in_proportion_and_endings_stay() -> None:
+    def other(prompts: list, completions: list) -> list[float]:
+        return [0.1 * len(c) for c in completions]
+
+    first, second, cut = Reward(toy_reward, 0.5), Reward(other, 2.0), Ended(-3.0)
+    evidence = cut * first * second
+    assert beta_of(evidence) == 0.5
+    changed = at_beta(evidence, 0.25)
+    prompts = toy_prompts()
+    from credence.core.keys import Key
+
+    rows, _ = toy_prior().sample(Key(1), prompts, 20)
+    wanted = cut.log_lik(prompts, rows) + 2 * first.log_lik(prompts, rows) + 2 * second.log_lik(prompts, rows)
+    assert torch.allclose(changed.log_lik(prompts, rows), wanted)
+    assert len(factors(changed)) == 3
+    assert at_beta(evidence, 0.5) is evidence
+    assert beta_of(at_beta(first, 3.0)) == 3.0
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, math.inf, math.nan])
+def test_no_posterior_exists_there(beta: float) -> None:
+    with pytest.raises(ConfigError, match="finite and above 0"):
+        at_beta(Reward(toy_reward, 0.5), beta)
+
+
+def test_where_there_is_no_reward_there_is_no_beta() -> None:
+    assert beta_of(Ended()) is None
+    with pytest.raises(ConfigError, match="no reward"):
+        at_beta(Ended(), 0.2)
