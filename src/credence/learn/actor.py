@@ -1,0 +1,182 @@
+"""Policy gradient with the KL inside the return: a free row of logits for each state.
+
+    ∇J = E_π[Σ_t γ^t (G_t − b(s_t)) ∇log π(a_t|s_t)],   G_t = Σ_{u≥t} γ^{u−t} (r_u − β log π/q(a_u|s_u))
+
+Target: the largest J that a stationary policy can have under the world's time limit; a cut episode earns no more. That
+is the soft optimum where there is no time limit, and a little less than it where the best policy counts the steps.
+Left out: clipping, entropy bonus, whitened advantages, a bootstrapped critic: each moves the fixed point.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from credence.core.errors import ConfigError
+from credence.core.keys import Key
+from credence.core.soft import check_beta
+from credence.learn.temporal import Learnt, Uniforms, check_looks
+from credence.learn.world import World, inverted
+from credence.posterior.soft_values import check_discount
+
+
+@dataclass(frozen=True)
+class Actor:
+    """REINFORCE with a learnt baseline and the KL inside the return; β = 0 is Williams' REINFORCE.
+
+    Fields:
+        episodes: a step of the gradient rests on so many.
+        lr: Adam's step size, in logits.
+        baseline: how fast b(s) follows the returns seen from s; it learns from earlier episodes only, so the gradient
+            stays unbiased.
+
+    Guarantee: an unbiased gradient of J under the time limit (tests/oracle/test_value_engines.py, by enumeration).
+    Cost: `episodes` episodes a gradient step.
+    """
+
+    episodes: int = 8
+    lr: float = 0.05
+    baseline: float = 0.1
+    name: ClassVar[str] = "policy gradient"
+    target: ClassVar[str] = "best stationary"
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or not self.lr > 0 or not 0 <= self.baseline <= 1:
+            raise ConfigError(
+                f"episodes = {self.episodes}, lr = {self.lr}, baseline = {self.baseline}: at least 1 episode, a "
+                "positive lr, and a baseline rate between 0 and 1 are needed."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """Episodes of n rows, T steps at most.
+
+    Attributes:
+        state: (n, T).
+        action: (n, T).
+        reward: (n, T) reward units.
+        taken: (n, T) True while the episode went on.
+    """
+
+    state: Int[Tensor, "n T"]
+    action: Int[Tensor, "n T"]
+    reward: Float[Tensor, "n T"]
+    taken: Bool[Tensor, "n T"]
+
+
+def returns(played: Played, log_ratio: Float[Tensor, "n T"], beta: float, discount: float) -> Float[Tensor, "n T"]:
+    """G_t in reward units: what is still to come at t, the KL of the action taken at t included."""
+    paid = torch.where(played.taken, played.reward - beta * log_ratio if beta else played.reward, 0.0)
+    out, later = torch.empty_like(paid), torch.zeros(len(paid), dtype=paid.dtype)
+    for t in reversed(range(paid.shape[1])):
+        later = paid[:, t] + discount * later
+        out[:, t] = later
+    return out
+
+
+def actor_loss(
+    log_pi: Float[Tensor, "n T"], advantage: Float[Tensor, "n T"], taken: Bool[Tensor, "n T"], discount: float
+) -> Float[Tensor, ""]:
+    """−Σ_rows Σ_t γ^t A_t log π(a_t|s_t), whose gradient is minus that of J, summed over rows; A is held constant."""
+    weight = discount ** torch.arange(log_pi.shape[1], dtype=log_pi.dtype)
+    return -torch.where(taken, weight * advantage.detach() * log_pi, 0.0).sum()
+
+
+def play(world: World, rows: Tensor, log_pi: Float[Tensor, "n S A"], chance: Uniforms) -> Played:
+    """One episode in each of these rows of the world, row i by log_pi[i].
+
+    Cost: the longest episode's steps; rows that are over wait.
+    """
+    law = log_pi.exp()
+    place = world.reset(rows)
+    alive, states, actions, rewards, taken = torch.arange(len(rows)), [], [], [], []
+    here = place.clone()
+    while len(alive):
+        uniform = chance.next(rows[alive])
+        action = inverted(law[alive, here[alive]], uniform)
+        moved = world.step(rows[alive], action)
+        going = torch.zeros(len(rows), dtype=torch.bool)
+        going[alive] = True
+        taken.append(going)
+        states.append(here.clone())
+        actions.append(torch.zeros_like(here).index_copy(0, alive, action))
+        rewards.append(torch.zeros(len(rows), dtype=torch.float64).index_copy(0, alive, moved.reward))
+        here = here.index_copy(0, alive, moved.state)
+        alive = alive[~(moved.ended | moved.cut)]
+    return Played(torch.stack(states, 1), torch.stack(actions, 1), torch.stack(rewards, 1), torch.stack(taken, 1))
+
+
+def learn_policy(
+    engine: Actor,
+    world: World,
+    log_prior: Float[Tensor, "S A"],
+    beta: float,
+    key: Key,
+    looks: Sequence[int],
+    discount: float = 1.0,
+    tick: Callable[[float], None] = lambda share: None,
+) -> Learnt:
+    """Policy gradient from the prior on; arguments as `learn_values`.
+
+    Args:
+        engine: its settings.
+        world: R · engine.episodes rows: run r plays in rows r·episodes and on. It must have a time limit, or end by
+            itself under every policy.
+        log_prior: log q(a|s) in nats, where the policy starts (with β = 0 too: then only the penalty is left out).
+        beta: reward units a nat.
+        key: of the actions.
+        looks: numbers of steps of each run, counted over its episodes; kept is the policy in force at that step.
+        discount: γ.
+        tick: told how far the run is, 0 to 1.
+    """
+    check_beta(beta)
+    check_discount(discount)
+    check_looks(looks, log_prior, world)
+    if world.rows % engine.episodes:
+        raise ConfigError(f"{world.rows} rows and {engine.episodes} episodes a step: the first must be a multiple.")
+    runs = world.rows // engine.episodes
+    logits = torch.nn.Parameter(log_prior.expand(runs, -1, -1).clone())
+    adam = torch.optim.Adam([logits], lr=engine.lr)
+    value = torch.zeros(runs, world.states, dtype=torch.float64)
+    visits = torch.zeros(runs, world.states, world.actions, dtype=torch.float64)
+    kept = torch.empty(len(looks), *logits.shape, dtype=torch.float64)
+    done, chance = torch.zeros(runs, dtype=torch.long), Uniforms(key, world.rows)
+    marks = torch.tensor(looks)
+    while True:
+        before = done.clone()
+        running = torch.nonzero(before <= marks[-1]).flatten()
+        if not len(running):
+            break
+        log_pi = torch.log_softmax(logits, -1)
+        owner = running.repeat_interleave(engine.episodes)
+        rows = (running[:, None] * engine.episodes + torch.arange(engine.episodes)).flatten()
+        played = play(world, rows, log_pi.detach()[owner], chance)
+        at = (owner[:, None].expand_as(played.state), played.state, played.action)
+        chosen = log_pi[at]
+        ratio = chosen.detach() - log_prior[played.state, played.action]
+        got = returns(played, ratio, beta, discount)
+        actor_loss(chosen, got - value[at[:2]], played.taken, discount).div(engine.episodes).backward()
+        visits.index_put_(at, played.taken.double(), accumulate=True)
+        done = before.index_add(0, owner, played.taken.sum(-1))
+        due = (marks[:, None] >= before) & (marks[:, None] < done)
+        kept = torch.where(due[..., None, None], log_pi.detach(), kept)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        value = followed(value, at[:2], got, played.taken, engine.baseline)
+        tick(min(1.0, float(done.double().mean()) / max(1, looks[-1])))
+    return Learnt(tuple(looks), kept, None, visits)
+
+
+def followed(
+    value: Float[Tensor, "R S"], at: tuple[Tensor, Tensor], got: Float[Tensor, "n T"], taken: Bool[Tensor, "n T"],
+    rate: float,
+) -> Float[Tensor, "R S"]:  # fmt: skip
+    """b(s) moved `rate` of the way to the mean return seen from s; states not seen stay."""
+    count = torch.zeros_like(value).index_put_(at, taken.double(), accumulate=True)
+    total = torch.zeros_like(value).index_put_(at, torch.where(taken, got, 0.0), accumulate=True)
+    mean = total / count.clamp(min=1)
+    return torch.where(count > 0, value + rate * (mean - value), value)
