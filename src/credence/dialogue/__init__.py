@@ -1,1 +1,1 @@
-"""Conversations: what is said, what moved it, and what people thought of it."""
+"""Who talks with whom: knowledge, the helpdesk that answers from it, users, environment, agent."""
