@@ -8,7 +8,7 @@ import pytest
 
 from credence.core.errors import ConfigError, DegeneracyError
 from credence.core.keys import Key
-from credence.core.protocols import Evidence, StepPrior
+from credence.core.protocols import StepPrior
 from credence.dialogue.chat import Conversation
 from credence.dialogue.desk import FromKnowledge
 from credence.dialogue.feedback import FeedbackStore
@@ -264,9 +264,12 @@ class Faq:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def answer(self, said: str, evidence: Evidence | None) -> FromKnowledge:
+    def answer(self, said: str) -> FromKnowledge:
         self.heard.append(said)
-        return FromKnowledge("答案。", "answer", (("entry", 0.9),), {"entropy": 0.3})
+        return FromKnowledge("答案。", "answer", ("怎样安装软件？",), {"entropy": 0.3})
+
+    def back(self) -> None:
+        self.heard.pop()
 
     def belief(self) -> tuple[tuple[str, float], ...]:
         return (("entry", -0.1),)
@@ -283,5 +286,9 @@ def test_knowledge_answers_and_the_model_scores(prior: StepPrior) -> None:
     assert why.log_policy is None
     assert len(why.log_prior) == len(turn.ids) == 10  # three bytes a character, and the end
     assert why.evidence[0].readings["length"] == pytest.approx(0.3)
+    assert text(talk.again()) == "答案。"
+    assert desk.heard == ["怎样安装？"]
+    talk.undo()
+    assert desk.heard == []
     talk.as_prior = True
     assert talk.serving == "prior"

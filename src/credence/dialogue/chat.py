@@ -19,7 +19,7 @@ from credence.core.types import Prompts
 from credence.dialogue.desk import Desk
 from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
-from credence.dialogue.fitting import encoded, fitted, prompts_of
+from credence.dialogue.room import encoded, fitted, prompts_of
 from credence.dialogue.stream import Draw, stream
 from credence.dialogue.why import Why, explain
 from credence.dialogue.window import Message, clean, scrub
@@ -217,7 +217,7 @@ class Conversation:
     def _from_knowledge(self, turn: Turn) -> Turn:
         if self.desk is None:
             raise ConfigError("no knowledge was given.")
-        answer = self.desk.answer(turn.said, self.target)
+        answer = self.desk.answer(turn.said)
         ids = tuple(encoded(self.prior, answer.text))
         return replace(turn, reply=answer.text, ids=ids, ended=True, info=answer.info)
 
@@ -242,14 +242,15 @@ class Conversation:
 
     def undo(self) -> str:
         """Take the last exchange back; returns what the user had said. Ratings that were given stay in the file."""
-        said = self._last().said
+        last = self._last()
+        if last.law == "knowledge" and self.desk is not None:
+            self.desk.back()
         self.turns.pop()
-        return said
+        return last.said
 
     def again(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
         """Answer the last message anew, with other draws."""
-        self.heard = self._last().said
-        self.turns.pop()
+        self.heard = self.undo()
         return self.reply(tick)
 
     def _last(self) -> Turn:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from credence.core.protocols import Evidence
-
 
 @dataclass(frozen=True)
 class FromKnowledge:
@@ -14,24 +12,28 @@ class FromKnowledge:
     Attributes:
         text: what is said.
         kind: "answer", "clarify", "unknown" or "talk".
-        entries: the entries it rests on, the likeliest first, with their probabilities.
+        entries: the questions it rests on, the likeliest first.
         info: entropy of the belief in nats, and what else the desk measures.
     """
 
     text: str
     kind: str
-    entries: tuple[tuple[str, float], ...] = ()
+    entries: tuple[str, ...] = ()
     info: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Desk(Protocol):
-    """Knowledge that answers in a conversation. It may remember what was asked before."""
+    """Knowledge that answers in a conversation and remembers what was asked before."""
 
-    def answer(self, said: str, evidence: Evidence | None) -> FromKnowledge:
+    def answer(self, said: str) -> FromKnowledge:
         """Listen to one utterance and answer it."""
         ...
 
+    def back(self) -> None:
+        """Forget the last utterance."""
+        ...
+
     def belief(self) -> tuple[tuple[str, float], ...]:
-        """What is believed to have been asked: names with log-probabilities in nats, the likeliest first."""
+        """What may have been asked, with log-probabilities in nats, the likeliest first."""
         ...
