@@ -40,7 +40,9 @@ class PooledHidden:
     @torch.no_grad()
     def __call__(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R d"]:
         """One row a reply."""
-        out: Tensor | None = None
+        if not len(completions):
+            raise ConfigError("no reply was given: there is nothing to read.")
+        out = torch.zeros(0, 0, dtype=torch.float64)
         for rows in self.lm.pieces(completions):
             part = trim(completions.rows(rows))
             hidden = self.lm.hidden(prompts, part).double()
@@ -48,10 +50,8 @@ class PooledHidden:
             read[:, 0] = part.lengths <= 1  # the state before the first token has read the prompt alone
             weight = read.double() / read.sum(-1, keepdim=True).clamp(min=1)
             pooled = torch.einsum("rt,rtd->rd", weight, hidden)
-            out = pooled.new_zeros(len(completions), pooled.shape[1]) if out is None else out
+            out = out if len(out) else pooled.new_zeros(len(completions), pooled.shape[1])
             out[rows] = pooled
-        if out is None:
-            raise ConfigError("no reply was given: there is nothing to read.")
         return out
 
 
