@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
-COMMANDS = ("run", "sample", "score", "kl", "diagnose", "models", "init")
+COMMANDS = ("run", "control", "sample", "score", "kl", "diagnose", "models", "init")
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -8,7 +8,7 @@ import torch
 from credence.core.errors import ConfigError, ContractError, ShapeError
 from credence.core.keys import Key
 from credence.core.logspace import log_mean_exp, normalise
-from credence.diagnose.intervals import Group, bootstrap_all, tail_share
+from credence.diagnose.intervals import Group, bootstrap_all, student, tail_share
 
 
 def bootstrap(
@@ -133,3 +133,8 @@ def test_a_resample_without_an_answer_widens() -> None:
         bootstrap(lambda _: math.nan, groups, Key(1), 10)
     with pytest.raises(ShapeError):
         bootstrap(gap_closed, [], Key(1), 10)
+
+
+def test_student() -> None:
+    assert student(19, 0.95) == pytest.approx(2.093024, abs=1e-4)  # tables of Student's law
+    assert student(1, 0.95) == pytest.approx(12.7062, abs=5e-3)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from credence.cli.control import control
 from credence.cli.diagnose import diagnose
 from credence.cli.edge import Edge
 from credence.cli.init import init
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, sample, score, kl, diagnose, models, init):
+for command in (run, control, sample, score, kl, diagnose, models, init):
     app.command()(command)
 
 

@@ -27,11 +27,16 @@ def tail_share(prompts: int, level: float) -> float:
     if prompts < 2:
         return (1 - level) / 2
     degrees = prompts - 1
+    t = student(degrees, level)
+    return 0.5 * math.erfc(math.sqrt(prompts / degrees) * t / math.sqrt(2))
+
+
+def student(degrees: int, level: float) -> float:
+    """The t with P(|T| < t) = level for Student's law, to about four digits. Test: tests/unit/test_intervals.py."""
     angle = np.linspace(0, math.pi / 2, 20_001)  # t = √ν tan(angle) has density ∝ cos^(ν−1)
     density = np.cos(angle) ** (degrees - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    t = math.sqrt(degrees) * math.tan(float(np.interp(level, mass / mass[-1], angle)))
-    return 0.5 * math.erfc(math.sqrt(prompts / degrees) * t / math.sqrt(2))
+    return math.sqrt(degrees) * math.tan(float(np.interp(level, mass / mass[-1], angle)))
 
 
 def _limits(value: float, found: NDArray[np.float64], share: float) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat, SupportsInt
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,8 +13,9 @@ from credence.core.types import Prompts
 from credence.posterior.exact import Tokens, enumerate_posterior
 from credence.posterior.posterior import Posterior
 
-Outcome = tuple[float, int, float, bool]
-"""Probability, next state, reward, whether the episode ends: as Gymnasium's toy worlds write their table P."""
+Outcome = tuple[SupportsFloat, SupportsInt, SupportsFloat, object]
+"""Probability, next state, reward, whether the episode ends: as Gymnasium's toy worlds write their table P, whose
+numbers may be numpy's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ def mixed(weight: Float[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[T
     return torch.where(weight > 0, weight * values, 0.0).sum(-1)
 
 
-def from_table(table: Mapping[int, Mapping[int, Sequence[Outcome]]], start: Sequence[float]) -> MDP:
+def from_table(table: Mapping[int, Mapping[int, Sequence[Outcome]]], start: Sequence[SupportsFloat]) -> MDP:
     """An MDP from Gymnasium's `env.unwrapped.P` and `initial_state_distrib`.
 
     Raises:
@@ -89,7 +91,7 @@ def from_table(table: Mapping[int, Mapping[int, Sequence[Outcome]]], start: Sequ
             for k, (p, to, r, over) in enumerate(outcomes):
                 chance[s, a, k], state[s, a, k] = float(p), int(to)
                 reward[s, a, k], ends[s, a, k] = float(r), bool(over)
-    return MDP(chance, state, reward, ends, torch.as_tensor(start, dtype=torch.float64))
+    return MDP(chance, state, reward, ends, torch.tensor([float(p) for p in start], dtype=torch.float64))
 
 
 def token_mdp(posterior: Posterior, prompts: Prompts, beta: float) -> tuple[MDP, Float[Tensor, "S V"], list[Tokens]]:

@@ -42,19 +42,27 @@ def render(report: Report) -> str:
 
     Test: tests/surface/test_report_page.py.
     """
-    folder = resources.files("credence.report")
-    style = folder.joinpath("page.css").read_text(encoding="utf-8")
     sections = (_gap, _distrust, _ruler, _frontier, _training, replies.side_by_side, replies.coloured, _prompts, _cost,
                 _manifest)  # fmt: skip
+    return page(report.title, answer(report), "\n".join(filter(None, (section(report) for section in sections))))
+
+
+def page(title: str, sentence: str, body: str) -> str:
+    """A whole self-contained page: its title, the answer in a sentence, and its sections as HTML.
+
+    Title and sentence are escaped; what stands in brackets in the sentence is set as an interval.
+    """
+    folder = resources.files("credence.report")
+    style = folder.joinpath("page.css").read_text(encoding="utf-8")
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(_SCRIPT)}'; base-uri 'none'; "
         "form-action 'none'",
         style=style,
         script=_SCRIPT,
-        title=words(report.title),
-        plain_title=words(report.title, tag=False),
-        answer=re.sub(r"(\[[^\]]*\])", r'<span class="span">\1</span>', words(answer(report), tag=False)),
-        body="\n".join(filter(None, (section(report) for section in sections))),
+        title=words(title),
+        plain_title=words(title, tag=False),
+        answer=re.sub(r"(\[[^\]]*\])", r'<span class="span">\1</span>', words(sentence, tag=False)),
+        body=body,
     )
 
 

@@ -5,7 +5,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -17,6 +17,7 @@ from credence.study.functions import check_function
 
 PROFILES = ("fast", "long")
 Table = dict[str, Any]
+Kind = TypeVar("Kind", bound=Section)
 CHEERFUL: Table = {"reward": {"fn": "vader", "beta": 0.1, "bound": 1.0, "on_prefix": True}}
 """The evidence that commands use where no file is given."""
 
@@ -32,25 +33,39 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
     Raises:
         ConfigError: no such file, broken TOML, an unknown key (with the nearest), a value that cannot be.
     """
-    table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
     folder = Path() if path is None else Path(path).parent
+    table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
+    config = settled(RunConfig, table, overrides, profile, str(path)).at(folder)
+    for i, reward in enumerate(config.evidence.reward):
+        check_function(reward.fn, folder, f"evidence.reward.{i}.fn")
+    find_source(config.prompts.source, folder)
+    return config
+
+
+def read_config(kind: type[Kind], path: Path, overrides: Sequence[str] = (), profile: str = "") -> Kind:
+    """Settings of another kind of run from a file, with the same profiles, overrides and messages as `load_config`.
+
+    Raises:
+        ConfigError: as load_config.
+    """
+    return settled(kind, _read(path), overrides, profile, str(path))
+
+
+def settled(kind: type[Kind], table: Table, overrides: Sequence[str], profile: str, path: str) -> Kind:
+    """A table with its profile and overrides laid over it, checked."""
     known = {name: table.pop(name, None) for name in PROFILES}
     for name, changes in known.items():
         if changes is not None and not isinstance(changes, dict):
             raise ConfigError(f"{name} = {changes!r}: a table of settings that override the others is needed.")
         if changes is not None:
-            _checked(merge(table, changes), f"in [{name}]: ")
+            _checked(kind, merge(table, changes), f"in [{name}]: ")
     if profile:
         if known.get(profile) is None:
             raise ConfigError(f"{path} has no [{profile}] table, so --{profile} has nothing to change. Add one.")
         table = merge(table, known[profile] or {})
     for override in overrides:
         table = _override(table, override)
-    config = _checked(table).at(folder)
-    for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, folder, f"evidence.reward.{i}.fn")
-    find_source(config.prompts.source, folder)
-    return config
+    return _checked(kind, table)
 
 
 def _read(path: Path) -> Table:
@@ -103,12 +118,12 @@ def _placed(table: Any, keys: list[str], value: Any, override: str) -> Any:  # n
     raise ConfigError(f"--set {override}: {first!r} cannot be set inside {table!r}, which is no table.")
 
 
-def _checked(table: Table, where: str = "") -> RunConfig:
+def _checked(kind: type[Kind], table: Table, where: str = "") -> Kind:
     try:
-        return RunConfig.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        lines = [_sentence(e["type"], _written(table, e["loc"]), e["msg"], e["input"]) for e in errors]
+        lines = [_sentence(kind, e["type"], _written(table, e["loc"]), e["msg"], e["input"]) for e in errors]
         raise ConfigError("\n".join(where + line for line in lines[:5])) from None
 
 
@@ -127,16 +142,16 @@ def _written(table: Table, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(out)
 
 
-def _sentence(kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
+def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
     dotted = ".".join(str(part) for part in loc)
     if kind == "extra_forbidden":
-        inside = section(loc[:-1])
+        inside = section(loc[:-1], root)
         here, name = list(inside.model_fields), str(loc[-1])
-        elsewhere = [p for p, _ in paths(RunConfig) if p.rpartition(".")[2] == name]
+        elsewhere = [p for p, _ in paths(root) if p.rpartition(".")[2] == name]
         hint = f" Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(name, here)
         return f"{dotted}: there is no such setting.{hint} Known here: {', '.join(here)}."
     if kind == "missing":
-        field = section(loc[:-1]).model_fields[str(loc[-1])]
+        field = section(loc[:-1], root).model_fields[str(loc[-1])]
         return f"{dotted} is missing: {field.description}."
     message = message.removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     needed = message if kind == "value_error" else f"{message} is needed"
@@ -152,9 +167,9 @@ def inner(field: FieldInfo) -> type[Section] | None:
     return None
 
 
-def section(loc: Sequence[int | str]) -> type[Section]:
+def section(loc: Sequence[int | str], root: type[Section] = RunConfig) -> type[Section]:
     """The section at a place in the file."""
-    here: type[Section] = RunConfig
+    here = root
     for part in loc:
         if isinstance(part, str) and part in here.model_fields:
             here = inner(here.model_fields[part]) or here
