@@ -15,6 +15,9 @@ def run(
     ] = False,
     long: Annotated[bool, typer.Option("--long", help="Lay the config's [long] table over it.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run's folder if it exists.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was killed or stopped; begin it if there is none.")
+    ] = False,
     into: Annotated[Path, typer.Option("--into", help="Where run folders are made.")] = Path("runs"),
     settings: Set = None,
     device: Device = None,
@@ -32,7 +35,7 @@ def run(
     from credence.cli.terminal import emit, err
     from credence.study.run import run_study
 
-    report = run_study(checked, folder, overwrite=overwrite, console=err(as_json))
+    report = run_study(checked, folder, overwrite=overwrite, resume=resume, console=err(as_json))
     if as_json:
         emit({"folder": str(folder), **report.to_json()})
         return

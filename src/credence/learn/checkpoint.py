@@ -138,7 +138,7 @@ class Checkpoints:
         """Name and hash of the tensors' file, flushed to the disk under its name."""
         aside = _aside(self.folder / f"{step:08d}.safetensors")
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+            save_file(_apart(tensors), aside)
             with aside.open("r+b") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
@@ -184,6 +184,18 @@ def _read(path: Path) -> Checkpoint:
         if hashlib.file_digest(file, "sha256").hexdigest() != body["sha256"]:
             raise ValueError("its tensors have another hash than its manifest says")
     return Checkpoint(body["step"], load_file(place), body["state"])
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, each in memory of its own: safetensors refuses two names for one place."""
+    out: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        out[name] = own.clone() if place in seen else own
+        seen.add(place)
+    return out
 
 
 def _peek(path: Path) -> dict[str, Any]:

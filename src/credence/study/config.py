@@ -184,6 +184,10 @@ class TrainConfig(Section):
     alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
     validate_every: Count = Field(5, description="steps between two looks at the validation prompts")
     validation_draws: Annotated[int, Field(ge=2)] = Field(16, description="policy draws a validation prompt")
+    checkpoint_every: int = Field(
+        5, ge=0, description="steps between two checkpoints, from which --resume goes on; 0: only where a stage ends"
+    )
+    keep: Count = Field(2, description="checkpoints kept of a stage that goes on; all are removed when the run is done")
     dpg: DpgConfig = Field(DpgConfig(), description="stage 1")  # pyright: ignore[reportCallIssue]
     reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
 

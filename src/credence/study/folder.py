@@ -3,15 +3,15 @@
 import json
 import os
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from credence.core.errors import BackendError, ConfigError
 from credence.learn.checkpoint import save_json, write_whole
 
-LATEST = "latest"
+LATEST, MANIFEST = "latest", "manifest.json"
 
 
 def check_place(path: Path, overwrite: bool) -> None:
@@ -30,16 +30,18 @@ def check_place(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or not path.is_dir():
         raise ConfigError(f"{path} is no folder: nothing is overwritten. Give another name: --set name=another.")
     if not overwrite:
-        raise ConfigError(f"{path} exists. Give --overwrite to replace it, or --set name=another.")
-    if not (path / "manifest.json").exists() and any(path.iterdir()):
+        raise ConfigError(
+            f"{path} exists. Give --resume to go on with it, --overwrite to replace it, or --set name=another."
+        )
+    if not (path / MANIFEST).exists() and any(not _litter(p) for p in path.iterdir()):
         raise ConfigError(f"{path} is not a run's folder (no manifest.json): it is not overwritten.")
 
 
 class RunFolder:
-    """runs/<name>/: manifest.json, history.jsonl, timing.jsonl, report.json, report.html, policy/.
+    """runs/<name>/: manifest.json, history.jsonl, timing.jsonl, report.json, report.html, policy/, checkpoints/.
 
     Raises:
-        ConfigError: as check_place.
+        ConfigError: as check_place; or another process is at work in the folder.
         BackendError: whenever something cannot be written: says where, why and what to do.
     """
 
@@ -50,10 +52,22 @@ class RunFolder:
             new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
             new.mkdir(parents=True)
             if path.exists():
-                path.rename(old)
+                with alone(path):
+                    path.rename(old)
             new.rename(path)
             shutil.rmtree(old, ignore_errors=True)
             self._point_latest()
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """An earlier run's folder, to go on in; what a kill left half written beside its files is dropped."""
+        place = cls.__new__(cls)
+        place.path = path
+        with place.writing(), alone(path):
+            for litter in [p for p in path.iterdir() if _litter(p)]:
+                shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+            place._point_latest()
+        return place
 
     def _point_latest(self) -> None:
         """runs/latest -> this folder, replaced in one step."""
@@ -88,10 +102,50 @@ class RunFolder:
         """A whole .jsonl file."""
         self.text(name, "".join(map(_line, records)))
 
+    def filter(self, name: str, stays: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop lines of a .jsonl file, and one that a kill cut through."""
+        if not (self.path / name).is_file():
+            return
+        with self.writing(name) as place:
+            whole = place.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+            write_whole(place, "".join(f"{line}\n" for line in whole if stays(json.loads(line))).encode())
+
     def text(self, name: str, value: str) -> None:
         """A whole text file."""
         with self.writing(name) as place:
             write_whole(place, value.encode())
+
+
+@contextmanager
+def alone(path: Path) -> Generator[None]:
+    """Hold a run's folder, so that no other process goes on with it or replaces it meanwhile; a kill lets go of it.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: there nothing is held
+        yield
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path} is being written by another process. Let that run end, stop it, or give --set name=another."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(folder)
+
+
+def _litter(path: Path) -> bool:
+    """Whether this was being written, aside, when a run was killed."""
+    return path.name.startswith(".") and path.name.endswith(".aside")
 
 
 def _line(record: Mapping[str, Any]) -> str:

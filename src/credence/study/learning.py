@@ -1,5 +1,7 @@
 """Part 3 of a run: forward KL on weighted prior draws, then REINFORCE with the KL in the return."""
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from credence.core.protocols import Batch
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
 from credence.learn.dpg import DPG
-from credence.learn.loop import Fit, Learner, Record, Validation, fit
+from credence.learn.loop import Callback, Fit, Learner, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.sample.importance import Importance
@@ -21,15 +23,27 @@ from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
 from credence.study.found import Found
 from credence.study.live import Live
-from credence.study.ruler import Ruler, carrying
+from credence.study.parts import Packed, Parts, pack_completions, unpack_completions
+from credence.study.ruler import Drawn, Ruler, carrying
 
 
 class Learning:
     """The stages of one run; each leaves its history, its fit, and held-out draws of the policy as it then stands."""
 
-    def __init__(self, config: RunConfig, found: Found, place: RunFolder, live: Live, key: Key) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        found: Found,
+        place: RunFolder,
+        parts: Parts,
+        live: Live,
+        key: Key,
+        trackers: Sequence[Callback] = (),
+    ) -> None:
         self.config, self.found, self.place, self.live, self.key = config, found, place, live, key
-        self.train = config.train
+        self.parts, self.trackers, self.train = parts, trackers, config.train
+        self.name, self.begun, self.steps, self.store = "", 0, 1, parts.checkpoints("dpg")  # of the stage at hand
+        self.headed = False
 
     def run(self) -> None:
         """Both stages, as far as the config asks for them.
@@ -66,7 +80,11 @@ class Learning:
         prompts = found.train.take([int(i) for i in order])
         with self.live.part(plan.MEMORY):
             key = self.key.fold("memory")
-            drawn = draw_each(Importance(), key, found.posterior, prompts, given.draws, self.live.tick, 8)
+            drawn = self.parts.draws(
+                "memory",
+                prompts,
+                lambda: draw_each(Importance(), key, found.posterior, prompts, given.draws, self.live.tick, 8),
+            )
         found.cost["dpg"] = drawn.cost
         return prompts, memory(drawn)
 
@@ -81,9 +99,8 @@ class Learning:
     ) -> None:
         """Train, tell, keep; the validation draws are the same in all stages, so their ELBOs compare."""
         train, found = self.train, self.found
-        begun = len(found.history)
+        self.name, self.begun, self.steps, self.store = name, len(found.history), steps, self.parts.checkpoints(name)
         with self.live.part(plan.TITLES[name]):
-            self.live.headings()
             done = fit(
                 found.posterior,
                 self.policy,
@@ -97,11 +114,13 @@ class Learning:
                 ),
                 seconds=seconds,
                 stage=name,
-                callbacks=[self.keep],
+                callbacks=[self, *self.trackers],
+                checkpoints=self.store,
+                checkpoint_every=train.checkpoint_every,
             )
         found.fits[name] = done
         found.cost[name] = found.cost.get(name, Cost()) + done.cost
-        self.late_words(done, begun)
+        self.late_words(done)
         self.live.say(summary.stage_line(name, done), "bold yellow" if done.status is Status.NAN else "")
         if done.interrupted:
             raise KeyboardInterrupt
@@ -115,6 +134,26 @@ class Learning:
             raise BackendError("no policy was built: this is a fault of credence, please report it.")
         return self.found.policy
 
+    def begin(self, history: Sequence[Record]) -> None:
+        """Before a stage's first step: what was written after its last checkpoint, or cut through by a kill, goes."""
+        for warning in self.store.warnings:
+            self.live.say(f"  {warning}", "yellow")
+        if self.parts.resumed:
+            self.found.history[self.begun :] = [self.full(record) for record in history]
+            self.place.lines("history.jsonl", self.found.history)
+            self.place.filter("timing.jsonl", lambda line: line["stage"] != self.name or line["step"] <= len(history))
+        if history:
+            self.live.skip(len(history) / self.steps)
+            self.live.say(f"  {len(history)} steps taken from the disk", "dim")
+        self.headed = False
+
+    def __call__(self, record: Record, clock: Record) -> None:
+        """One step."""
+        if not self.headed:  # a stage that had ended before the run was resumed has no steps to head
+            self.live.headings()
+            self.headed = True
+        self.keep(record, clock)
+
     def keep(self, record: Record, clock: Record) -> None:
         """One step, on the disk and on the screen."""
         full = self.full(record)
@@ -127,11 +166,11 @@ class Learning:
         """A record with the main reading under the name that reports look for."""
         return {**record, "reward": record[self.found.reward]}
 
-    def late_words(self, done: Fit, begun: int) -> None:
+    def late_words(self, done: Fit) -> None:
         """A stage cut by its time budget validates its last step after it was told: put that into the history."""
         history = [self.full(record) for record in done.history]
         if history and history[-1] != self.found.history[-1]:
-            self.found.history[begun:] = history
+            self.found.history[self.begun :] = history
             self.place.lines("history.jsonl", self.found.history)
 
     def measure(self, name: str) -> None:
@@ -139,14 +178,25 @@ class Learning:
         found, ruler, policy = self.found, self.found.ruler, self.policy
         if ruler is None or found.prior is None:
             return
-        n, key = self.config.measure.policy_draws, self.key.fold("measure", name)
         last = name != "dpg" or self.train.reinforce.steps == 0
-        first, second = shares(self.live.tick, 1.0 if last else 0.65)
-        drawn, rows, log_q, log_prior = draw_policy(policy, key, found.posterior, found.heldout, n, found.reward, first)
-        ruler.policies[name] = drawn
-        found.shown[name] = (rows, log_q, log_prior)
-        if not last:  # the last one is scored on all prior draws instead
-            ruler.stage_on_prior[name] = stage_on_prior(policy, ruler, found, second)
+
+        def look() -> Packed:
+            n, key = self.config.measure.policy_draws, self.key.fold("measure", name)
+            first, second = shares(self.live.tick, 1.0 if last else 0.65)
+            drawn, rows, log_q, log_prior = draw_policy(
+                policy, key, found.posterior, found.heldout, n, found.reward, first
+            )
+            tensors, state = pack_completions(rows)
+            tensors |= {f"drawn/{f.name}": getattr(drawn, f.name) for f in fields(drawn)}
+            if not last:  # the last one is scored on all prior draws instead
+                tensors["on_prior"] = stage_on_prior(policy, ruler, found, second)
+            return tensors | {"log_q": log_q, "log_prior": log_prior}, state
+
+        seen, state = self.parts.packed(f"measure-{name}", look)
+        ruler.policies[name] = Drawn(*(seen[f"drawn/{f.name}"] for f in fields(Drawn)))
+        found.shown[name] = (unpack_completions(seen, state), seen["log_q"], seen["log_prior"])
+        if not last:
+            ruler.stage_on_prior[name] = seen["on_prior"]
 
 
 def stage_on_prior(policy: LMPolicy, ruler: Ruler, found: Found, tick: Tick) -> Tensor:

@@ -36,7 +36,7 @@ class Live:
         now = time.monotonic()
         self.begun, self._part_began, self._ticked, self._spoken = now, now, now, now
         self.done: dict[str, float] = {}
-        self.name, self._share, self._most = "", 0.0, 0.0
+        self.name, self._share, self._most, self._skipped = "", 0.0, 0.0, 0.0
 
     @contextmanager
     def running(self) -> Generator["Live"]:
@@ -65,7 +65,7 @@ class Live:
     @contextmanager
     def part(self, name: str) -> Generator[None]:
         """One part of the run, by the name it was planned under."""
-        self.name, self._share = name, 0.0
+        self.name, self._share, self._skipped = name, 0.0, 0.0
         self._part_began = self._ticked = time.monotonic()
         self.say(name, "bold")
         yield
@@ -74,7 +74,15 @@ class Live:
 
     def tick(self, share: float) -> None:
         """The current part is this far (0 to 1)."""
-        self._share, self._ticked = min(1.0, share), time.monotonic()
+        left = 1 - self._skipped
+        self._share = min(1.0, max(0.0, share - self._skipped) / left) if left > 0 else 1.0
+        self._ticked = time.monotonic()
+
+    def skip(self, share: float) -> None:
+        """This share of the current part was done before the run was resumed: it is no work to come, and no pace."""
+        self._skipped = min(1.0, share)
+        self.parts[self.name] = self.parts.get(self.name, 0.0) * (1 - self._skipped)
+        self.total = sum(self.parts.values())
 
     def say(self, text: str, style: str = "") -> None:
         """A line that stays; it is never read as markup, and never wrapped where no person reads along."""

@@ -1,12 +1,16 @@
 """`credence run`: one posterior, sampled, learnt and measured.
 
 In this order: what the prior says, inference without training, training in two stages, the ruler, the report. The
-held-out prompts choose nothing; the checkpoint is the one of the best validation ELBO, the prior itself being one.
+held-out prompts choose nothing; the checkpoint is the one of the best validation ELBO, the prior itself being one. What
+each part found is kept on the disk until the run is done, so that a killed run can go on (docs/runs.md).
 """
 
+import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from credence.core.types import Prompts
 from credence.evidence.product import max_log_lik
 from credence.posterior.posterior import Posterior
 from credence.prior.export import export_policy
+from credence.prior.policy import LMPolicy
 from credence.prior.reshape import Reshaped
 from credence.report.html import render
 from credence.report.manifest import manifest
@@ -25,45 +30,67 @@ from credence.report.schema import Report
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
 from credence.sample.smc import SMC
-from credence.study import build, plan, summary
+from credence.study import build, plan, resumption, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
-from credence.study.folder import RunFolder, check_place
+from credence.study.folder import MANIFEST, RunFolder, alone, check_place
 from credence.study.found import Found, said
 from credence.study.learning import Learning
 from credence.study.live import Live
 from credence.study.machine import fast_products
+from credence.study.parts import Parts
 from credence.study.ruler import Ruler
+from credence.study.stored import read_report
+
+CHECKPOINTS = "checkpoints"
+"""Folder, inside a run's, of what a resumed run needs."""
 
 
-def run_study(config: RunConfig, folder: Path, *, overwrite: bool = False, console: Console | None = None) -> Report:
-    """Run a config and leave its folder. Tested in tests/e2e/test_run.py.
+def run_study(
+    config: RunConfig, folder: Path, *, overwrite: bool = False, resume: bool = False, console: Console | None = None
+) -> Report:
+    """Run a config and leave its folder. Tested in tests/e2e/test_run.py and, as for `resume`, test_run_resume.py.
 
     Args:
         config: checked settings.
-        folder: where the results go; refused if it exists, unless `overwrite`. An earlier run there is replaced only
-            once everything that this one needs has been loaded.
+        folder: where the results go; refused if it exists, unless `overwrite` or `resume`. An earlier run there is
+            replaced only once everything that this one needs has been loaded.
         overwrite: replace an earlier run's folder.
+        resume: go on with an earlier run, from whatever state a kill left it in; begin where there is none. On one
+            thread the policy and history.jsonl get the bytes that they would have had.
         console: where progress is shown; standard error by default.
 
     Returns:
         The report, also written as report.json and report.html.
 
     Raises:
-        ConfigError: bad settings, prompts that do not fit the model, or a folder that may not be replaced.
+        ConfigError: bad settings, prompts that do not fit the model, a folder that may not be replaced, or a run that
+            was begun with other settings, prompts or weights.
         ContractError: a reward that breaks its law; what was done until then is kept in the folder.
         DegeneracyError: no prior draw is possible under the evidence.
         BackendError: a model, the machine or the disk failed.
         KeyboardInterrupt: passed on after what is done was kept.
     """
     check_settings(config)
-    check_place(folder, overwrite)
-    study = _Study(config, Live(console or Console(stderr=True), plan.plan(config)))
+    before = resumption.earlier(folder, config) if resume and not overwrite else None
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with an earlier run and --overwrite replaces it: choose one.")
+    live = Live(console or Console(stderr=True), plan.plan(config))
+    if before is not None and before.get("status") == "done":
+        live.say(f"{folder} is done: there is nothing to resume.", "yellow")
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a kill between the last word and the tidying up
+        return read_report(folder / "report.json")
+    if before is None:
+        check_place(folder, overwrite or resume)
+    study = _Study(config, live, before)
     with fast_products(), study.live.running():
         with study.live.part(plan.LOAD):
             found = load(config)
-        return study.run(found, RunFolder(folder, overwrite))
+            study.compare(found)
+        place = RunFolder(folder, overwrite or resume) if before is None else RunFolder.reopen(folder)
+        with alone(folder):
+            return study.run(found, place)
 
 
 def check_settings(config: RunConfig) -> None:
@@ -114,22 +141,49 @@ def check_lengths(prior: Reshaped, prompts: Prompts, source: str) -> None:
 
 
 class _Study:
-    def __init__(self, config: RunConfig, live: Live) -> None:
-        self.config, self.live, self.key = config, live, Key(config.seed)
-        self.started = time.time()
+    def __init__(self, config: RunConfig, live: Live, before: Mapping[str, Any] | None = None) -> None:
+        self.config, self.live, self.key, self.before = config, live, Key(config.seed), before or {}
+        self.started, self.exported = time.time(), False
+        self.origin: dict[str, Any] = {}
 
     def manifest(self) -> dict[str, Any]:
-        return manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
+        made = manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
+        if not self.before:
+            return made
+        now = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
+        return {
+            **made,
+            "started": self.before.get("started", made["started"]),
+            "resumed": [*self.before.get("resumed", []), now],
+        }
+
+    def compare(self, found: Found) -> None:
+        """Refuse to go on with what other prompts or weights began; say what may cost equal bytes."""
+        self.origin = resumption.origin(self.config, found)
+        if not self.before:
+            return
+        how = {"running": "was killed", "interrupted": "was interrupted", "failed": "failed"}
+        left = how.get(str(self.before.get("status")), "was left unfinished")
+        self.live.say(f"  going on with the run of {self.before.get('started')}, which {left}")
+        for doubt in resumption.doubts(self.before, {**self.manifest(), "origin": self.origin}):
+            self.live.say(f"  not surely the same bytes: {doubt}", "yellow")
+
+    def tell(self, place: RunFolder, status: str, **more: Any) -> None:  # noqa: ANN401 - any JSON tree
+        """The manifest with the state of the run; what it was begun with goes along until it is done."""
+        place.json(MANIFEST, {"status": status, **more, **self.manifest(), "origin": self.origin})
 
     def run(self, found: Found, place: RunFolder) -> Report:
-        place.json("manifest.json", {"status": "running", **self.manifest()})
+        self.tell(place, "running")
+        parts = Parts(place.path / CHECKPOINTS, self.config.train.keep, self.live, bool(self.before))
         try:
-            self.look(found)
-            self.infer(found)
-            Learning(self.config, found, place, self.live, self.key).run()
-            self.measure(found)
+            self.look(found, parts)
+            self.infer(found, parts)
+            Learning(self.config, found, place, parts, self.live, self.key).run()
+            self.measure(found, parts)
             with self.live.part(plan.REPORT):
-                return self.report(found, place)
+                made = self.report(found, place)
+                parts.clear()
+                return made
         except KeyboardInterrupt:
             self.keep(found, place, "interrupted", "")
             raise
@@ -141,19 +195,29 @@ class _Study:
     def keep(self, found: Found, place: RunFolder, status: str, why: str) -> None:
         """What a run leaves that did not come to its end: its history so far and its best policy, unmeasured."""
         trained = found.policy is not None and bool(found.history)
-        if found.policy is not None and trained and not (place.path / "policy").exists():
-            with place.writing("policy") as folder:
-                export_policy(found.policy, folder, unmeasured_card(self.config, status))
-        place.json("manifest.json", {"status": status, **({"error": why} if why else {}), **self.manifest()})
+        if found.policy is not None and trained and not self.exported:
+            self.export(found.policy, place, unmeasured_card(self.config, status))
+        self.tell(place, status, **({"error": why} if why else {}))
         kept = f"{len(found.history)} steps of history" + (" and the best policy so far" if trained else "")
-        self.live.say(f"{status}: what was done is kept in {place.path} ({kept})", "yellow")
+        self.live.say(f"{status}: what was done is kept in {place.path} ({kept}); --resume goes on with it", "yellow")
 
-    def look(self, found: Found) -> None:
+    def export(self, policy: LMPolicy, place: RunFolder, text: str) -> None:
+        """The policy's folder, in place of one that an interruption left."""
+        with place.writing("policy") as folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            export_policy(policy, folder, text)
+        self.exported = True
+
+    def look(self, found: Found, parts: Parts) -> None:
         """Part 1: prior draws on the held-out prompts, and the exact posterior draws among them."""
         with self.live.part(plan.PRIOR):
             key = self.key.fold("prior")
             n = self.config.measure.draws
-            found.prior = draw_each(Importance(), key, found.posterior, found.heldout, n, self.live.tick)
+            found.prior = parts.draws(
+                "prior",
+                found.heldout,
+                lambda: draw_each(Importance(), key, found.posterior, found.heldout, n, self.live.tick),
+            )
             summary.refuse_degenerate(found.prior, found.posterior)
             found.reward = main_reading(found.prior.readings)
             found.ruler = Ruler(reduce(found.prior, found.reward), self.config.measure.best_of_n)
@@ -163,33 +227,38 @@ class _Study:
                 found.exact = accept(found.prior, bound, key.fold("accept"))
             self.live.say(summary.prior_line(found.prior, found.exact))
 
-    def infer(self, found: Found) -> None:
+    def infer(self, found: Found, parts: Parts) -> None:
         """Part 2: SMC on the same prompts; best-of-n is read off the draws already made."""
         with self.live.part(plan.INFER):
             runs, size = self.config.measure.smc.islands, self.config.measure.smc.particles
             wide = found.heldout.take([b for b in range(len(found.heldout)) for _ in range(runs)])
             sampler = SMC(particles=size, islands=1)
-            found.smc = draw_each(sampler, self.key.fold("smc"), found.posterior, wide, size, self.live.tick, runs)
+            key = self.key.fold("smc")
+            found.smc = parts.draws(
+                "smc", wide, lambda: draw_each(sampler, key, found.posterior, wide, size, self.live.tick, runs)
+            )
             found.cost["smc"] = found.smc.cost
             if found.ruler is not None:
                 found.ruler.smc = summary.smc_runs(found.smc, found.posterior, found.reward, runs)
 
-    def measure(self, found: Found) -> None:
+    def measure(self, found: Found, parts: Parts) -> None:
         """Part 4: the exported policy scored on the prior's draws, so that both carry log Z and the forward KL."""
-        if found.policy is None or found.ruler is None or found.prior is None:
+        policy, prior = found.policy, found.prior
+        if policy is None or found.ruler is None or prior is None:
             return
         with self.live.part(plan.RULER):
-            scored = score_each(found.policy, found.heldout, found.prior.completions, self.live.tick)
-            found.ruler.final_on_prior = scored.view(len(found.heldout), -1)
+            seen, _ = parts.packed(
+                "ruler", lambda: ({"log_pi": score_each(policy, found.heldout, prior.completions, self.live.tick)}, {})
+            )
+            found.ruler.final_on_prior = seen["log_pi"].view(len(found.heldout), -1)
 
     def report(self, found: Found, place: RunFolder) -> Report:
         """Part 5: estimates, page and policy; the manifest says done last."""
         made = summary.report(self.config, found, self.key.fold("intervals"), self.manifest())
         if found.policy is not None:
-            with place.writing("policy") as folder:
-                export_policy(found.policy, folder, card(made, self.config))
+            self.export(found.policy, place, card(made, self.config))
         made = replace(made, manifest=self.manifest())
         place.json("report.json", made.to_json())
         place.text("report.html", render(made))
-        place.json("manifest.json", {"status": "done", **made.manifest})
+        place.json(MANIFEST, {"status": "done", **made.manifest, "origin": self.origin})
         return made

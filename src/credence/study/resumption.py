@@ -1,0 +1,136 @@
+"""Whether a run's folder can be gone on with: the same settings, prompts and prior, or what differs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from credence.core.errors import ConfigError
+from credence.core.protocols import StepPrior
+from credence.core.types import Prompts
+from credence.report.manifest import without_paths
+from credence.study.config import EvidenceConfig, RunConfig
+from credence.study.folder import MANIFEST, check_place
+from credence.study.found import Found
+from credence.study.stored import read_json
+
+FREE = re.compile(r"name|track\..*|train\.checkpoint_every|train\.keep|evidence\.reward\.\d+\.timeout")
+"""Settings that change no number: they may differ between run and resume."""
+NEAR = 0.05
+"""Nats by which the prior's log-probabilities may differ, by rounding, on another machine or version of torch."""
+LOOKED_AT = 16
+"""Log-probabilities of the prior that are compared."""
+
+
+def earlier(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+    """The manifest of the run to go on with; None where there is nothing yet. Touches nothing.
+
+    Raises:
+        ConfigError: no run's folder, a manifest that cannot be read, or changed settings, each named.
+    """
+    check_place(folder, True)
+    if not (folder / MANIFEST).is_file():
+        return None
+    before = read_json(folder / MANIFEST)
+    changes = changed(before.get("config", {}), before.get("origin", {}).get("paths", {}), config)
+    if changes:
+        raise ConfigError(
+            f"{folder} was begun with other settings: {'; '.join(changes)}. Set them back to resume it, or begin anew: "
+            "--overwrite, or --set name=another."
+        )
+    return before
+
+
+def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: RunConfig) -> list[str]:
+    """A phrase for each setting that differs and matters; settings that one side does not know count by default."""
+    now = config.model_dump(mode="json")
+    default = dict(_flat(RunConfig(evidence=EvidenceConfig()).model_dump(mode="json")))  # pyright: ignore[reportCallIssue]
+    old, new, whole = dict(_flat(before)), dict(_flat(without_paths(now))), dict(_flat(now))
+    out: list[str] = []
+    for name in {**old, **new}:
+        if FREE.fullmatch(name):
+            continue
+        was, here = old.get(name, default.get(name)), new.get(name, default.get(name))
+        moved = name in hidden and hidden[name] != _hash(whole.get(name))
+        if was != here or moved:
+            told = f"{name} was {json.dumps(was, ensure_ascii=False)} and is {json.dumps(here, ensure_ascii=False)}"
+            out.append(told + (" in another place" if was == here else ""))
+    return out
+
+
+def origin(config: RunConfig, found: Found) -> dict[str, Any]:
+    """What the settings do not say of where a run began: prompts, rewards, and the prior's own numbers.
+
+    Paths, which no manifest tells, are there as hashes. Cost: one forward pass over one prompt.
+    """
+    now = config.model_dump(mode="json")
+    whole, shown = dict(_flat(now)), dict(_flat(without_paths(now)))
+    return {
+        "paths": {name: _hash(value) for name, value in whole.items() if shown.get(name) != value},
+        "prompts": _hash([p.ids for p in (found.heldout, found.validation, found.train)]),
+        "rewards": {
+            f"evidence.reward.{i}.fn": _file(r.fn, config.folder) for i, r in enumerate(config.evidence.reward)
+        },
+        "prior": first_words(found.posterior.prior, found.heldout),  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+    }
+
+
+def first_words(prior: StepPrior, prompts: Prompts) -> list[float]:
+    """Log-probabilities, in nats, of some first tokens of the reply to the first prompt."""
+    log_p = torch.log_softmax(prior.next_logits(prior.start(prompts.take([0]), 1))[0].double().cpu(), -1)
+    return log_p[torch.linspace(0, len(log_p) - 1, LOOKED_AT).long()].tolist()
+
+
+def doubts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A sentence for each thing that may cost equal bytes, of two manifests with their origins.
+
+    Raises:
+        ConfigError: other prompts, or a prior with other weights: what is on the disk is of another posterior.
+    """
+    was, here = before.get("origin", {}), now["origin"]
+    if was.get("prompts", here["prompts"]) != here["prompts"]:
+        raise ConfigError(
+            "prompts.source holds other prompts than when the run was begun, and what is on the disk answers those. "
+            "Bring the file back, or begin anew: --overwrite."
+        )
+    far = max((abs(a - b) for a, b in zip(was.get("prior", here["prior"]), here["prior"], strict=False)), default=0.0)
+    if not far <= NEAR:
+        raise ConfigError(
+            f"prior.model has other weights than when the run was begun: its log-probabilities differ by {far:.2f} "
+            "nats. Bring the model back, or begin anew: --overwrite."
+        )
+    out = [
+        f"{name}: the file of this reward was changed; what was scored before keeps its old values."
+        for name, value in here["rewards"].items()
+        if was.get("rewards", {}).get(name, value) != value
+    ]
+    for group in ("versions", "numerics"):
+        old, new = before.get(group, {}), now[group]
+        out += [f"{n} was {old.get(n)} and is {new[n]}." for n in new if n in old and old.get(n) != new[n]]
+    if far > 0:
+        out.append(f"the prior's log-probabilities differ by {far:.1g} nats: it rounds otherwise here.")
+    return out
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - walks any JSON tree
+    """Every leaf with its dotted path."""
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if entries is None or not value:
+        yield path, value
+        return
+    for name, below in entries:
+        yield from _flat(below, f"{path}.{name}" if path else str(name))
+
+
+def _hash(value: Any) -> str:  # noqa: ANN401 - any JSON tree
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _file(fn: str, folder: Path) -> str:
+    """Hash of the file that a reward stands in; "" for one that comes with credence."""
+    place = folder / fn.rpartition(":")[0]
+    return hashlib.sha256(place.read_bytes()).hexdigest()[:16] if place.is_file() else ""
