@@ -131,14 +131,14 @@ def sentence(report: ControlReport) -> str:
 def print_control(report: ControlReport, console: Console) -> None:
     """The table on a terminal."""
     table = Table(box=None, pad_edge=False)
-    for head in HEADS:  # as Text: a heading in brackets is no markup
+    for head in HEADS[:-1]:  # as Text: a heading in brackets is no markup; the page has the lengths too
         first = head == "policy"
         table.add_column(Text(head), justify="left" if first else "right", min_width=20 if first else 6)
     for row in report.rows:
         style = {"target": "green", "train": "cyan", "prior": "dim"}.get(row.kind, "")
-        values = ["\n".join(filter(None, (value_text(e), interval_text(e)))) for e in cells(row)]
+        values = ["\n".join(filter(None, (value_text(e), interval_text(e)))) for e in cells(row)[:-1]]
         table.add_row(row.title, *values, style=style)
-    console.print(table)
+    console.print(table, width=None if console.is_terminal else 100)
     for fact in report.facts:
         console.print(fact, markup=False, soft_wrap=not console.is_terminal)
 
