@@ -44,6 +44,9 @@ def later(prompts, completions):
         time.sleep(3)
     return [float("nan")] * len(completions) if way == "nan" else letters(prompts, completions)
 
+def sometimes(prompts, completions):
+    return [float("-inf") if len(text) % 2 else 0.5 for text in completions]
+
 def never(prompts, completions):
     return [float("-inf")] * len(completions)
 """
@@ -324,6 +327,23 @@ def test_nothing_possible_names_the_evidence(config: Path) -> None:
         study(config, "evidence.reward.fn=mine.py:never")
     assert status(config.parent / "runs/small") == "failed"
     assert not (config.parent / "runs/small/policy").exists()
+
+
+def test_impossible_draws_are_refused_before_reinforce_would_meet_them(config: Path) -> None:
+    with pytest.raises(ContractError, match=r"prior draws are impossible under the evidence \(sometimes\).*steps = 0"):
+        study(config, "evidence.reward.fn=mine.py:sometimes")
+    forward = ["train.reinforce.steps=0", "train.dpg.epochs=1"]
+    report, _, _ = study(config, "evidence.reward.fn=mine.py:sometimes", *forward, name="forward")
+    assert len(report.history) > 0
+
+
+def test_a_reward_that_never_worked_replaces_no_earlier_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder, _ = study(config)
+    monkeypatch.setenv("FAIL_BY", "raise")
+    with pytest.raises(ContractError, match="later"):
+        study(config, "evidence.reward.fn=mine.py:later", overwrite=True)
+    assert status(folder) == "done"
+    assert (folder / "report.json").exists()
 
 
 @pytest.mark.parametrize("engine", ["smc", "importance"])

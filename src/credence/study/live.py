@@ -58,7 +58,7 @@ class Live:
 
     def _speak(self, over: threading.Event) -> None:
         while not over.wait(min(1.0, self.every)):
-            if time.monotonic() - self._spoken >= self.every:
+            if self.name and time.monotonic() - self._spoken >= self.every:
                 left = duration(self.eta())
                 self.say(f"  {self.name}: {self.share():.0%} of the run, {self.elapsed()} elapsed, ETA {left}")
 

@@ -88,6 +88,8 @@ def run_study(
         with study.live.part(plan.LOAD):
             found = load(config)
             study.compare(found)
+            if overwrite and folder.exists():
+                try_evidence(found, study.key.fold("trial"))
         place = RunFolder(folder, overwrite or resume) if before is None else RunFolder.reopen(folder)
         with alone(folder):
             return study.run(found, place)
@@ -122,6 +124,17 @@ def load(config: RunConfig) -> Found:
     for prompts in (heldout, validation, train):
         check_lengths(prior, prompts, given.source)
     return Found(Posterior(prior, evidence), heldout, validation, train)
+
+
+def try_evidence(found: Found, key: Key) -> None:
+    """Read the evidence of two replies: what breaks at its first call does so before an earlier run is replaced.
+
+    Raises:
+        ContractError: as the evidence says.
+    """
+    one = found.heldout.take([0])
+    replies, _ = found.posterior.prior.sample(key, one, 2)
+    found.posterior.log_lik(one, replies)
 
 
 def check_lengths(prior: Reshaped, prompts: Prompts, source: str) -> None:
@@ -219,6 +232,8 @@ class _Study:
                 lambda: draw_each(Importance(), key, found.posterior, found.heldout, n, self.live.tick),
             )
             summary.refuse_degenerate(found.prior, found.posterior)
+            if self.config.train.reinforce.steps > 0:
+                summary.refuse_forbidding(found.prior, found.posterior)
             found.reward = main_reading(found.prior.readings)
             found.ruler = Ruler(reduce(found.prior, found.reward), self.config.measure.best_of_n)
             found.cost["prior"] = found.prior.cost

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from credence.core.errors import DegeneracyError
+from credence.core.errors import ContractError, DegeneracyError
 from credence.core.keys import Key
 from credence.core.protocols import Evidence
 from credence.core.types import Completions, Draws, Prompts
@@ -38,6 +38,23 @@ def refuse_degenerate(draws: Draws, posterior: Posterior, more: str = "measure.d
         f"{len(draws.prompts)} prompts ({prompts}). Draw more ({more}), soften the evidence (a reward of finite "
         "values, a finite `otherwise` or `cut`), or look at the replies: credence sample CONFIG --engine prior"
     )
+
+
+def refuse_forbidding(draws: Draws, posterior: Posterior) -> None:
+    """Stop before an hour is spent on a stage that must refuse what the prior's own draws already show.
+
+    Raises:
+        ContractError: some draws are impossible under the evidence, and REINFORCE's reverse KL would be infinite.
+    """
+    lost = torch.nonzero(torch.isneginf(draws.log_w)).flatten()
+    if len(lost):
+        guilty = ", ".join(_impossible(posterior.evidence, draws.prompts, draws.completions.rows(lost)))
+        raise ContractError(
+            f"{len(lost)} of {len(draws.log_w)} prior draws are impossible under the evidence ({guilty}), so "
+            "KL(π‖p*) is infinite for every policy that can still make them: REINFORCE has no gradient. Give finite "
+            "values (a reward, an `otherwise` or a `cut` of some -10 nats), switch the stage off "
+            "(train.reinforce.steps = 0: forward KL allows -inf), or draw: credence sample CONFIG."
+        )
 
 
 def _impossible(evidence: Evidence, prompts: Prompts, rows: Completions) -> list[str]:
