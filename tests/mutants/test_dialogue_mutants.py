@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from credence.learn.losses import turns
-from tests.mutants.runner import SEEDS, Mutant, kill, params
 from tests.dialogues import check_coin, check_dialogue_gradient
+from tests.mutants.runner import SEEDS, Mutant, kill, params
 
 Patch = pytest.MonkeyPatch
 

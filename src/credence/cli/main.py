@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from credence.cli.diagnose import diagnose
+from credence.cli.dialogue import dialogue
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (run, sample, score, kl, diagnose, models, init):
     app.command()(command)
+app.add_typer(dialogue)
 
 
 def _version(asked: bool) -> None:

@@ -5,13 +5,13 @@ import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from credence.core.errors import ConfigError, nearest
-from credence.study.config import RunConfig, Section
+from credence.study.config import Placed, RunConfig, Section
 from credence.study.data import find_source, read_text
 from credence.study.functions import check_function
 
@@ -32,6 +32,22 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
     Raises:
         ConfigError: no such file, broken TOML, an unknown key (with the nearest), a value that cannot be.
     """
+    config = read_config(RunConfig, path, overrides, profile)
+    for i, reward in enumerate(config.evidence.reward):
+        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn")
+    find_source(config.prompts.source, config.folder)
+    return config
+
+
+Kind = TypeVar("Kind", bound=Placed)
+
+
+def read_config(kind: type[Kind], path: Path | str | None, overrides: Sequence[str] = (), profile: str = "") -> Kind:
+    """Settings of this kind, from a file, a profile and overrides; see load_config.
+
+    Raises:
+        ConfigError: as load_config, but for what the settings name.
+    """
     table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
     folder = Path() if path is None else Path(path).parent
     known = {name: table.pop(name, None) for name in PROFILES}
@@ -39,18 +55,14 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
         if changes is not None and not isinstance(changes, dict):
             raise ConfigError(f"{name} = {changes!r}: a table of settings that override the others is needed.")
         if changes is not None:
-            _checked(merge(table, changes), f"in [{name}]: ")
+            _checked(kind, merge(table, changes), f"in [{name}]: ")
     if profile:
         if known.get(profile) is None:
             raise ConfigError(f"{path} has no [{profile}] table, so --{profile} has nothing to change. Add one.")
         table = merge(table, known[profile] or {})
     for override in overrides:
         table = _override(table, override)
-    config = _checked(table).at(folder)
-    for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, folder, f"evidence.reward.{i}.fn")
-    find_source(config.prompts.source, folder)
-    return config
+    return _checked(kind, table).at(folder)
 
 
 def _read(path: Path) -> Table:
@@ -103,12 +115,12 @@ def _placed(table: Any, keys: list[str], value: Any, override: str) -> Any:  # n
     raise ConfigError(f"--set {override}: {first!r} cannot be set inside {table!r}, which is no table.")
 
 
-def _checked(table: Table, where: str = "") -> RunConfig:
+def _checked(kind: type[Kind], table: Table, where: str = "") -> Kind:
     try:
-        return RunConfig.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        lines = [_sentence(e["type"], _written(table, e["loc"]), e["msg"], e["input"]) for e in errors]
+        lines = [_sentence(kind, e["type"], _written(table, e["loc"]), e["msg"], e["input"]) for e in errors]
         raise ConfigError("\n".join(where + line for line in lines[:5])) from None
 
 
@@ -127,16 +139,16 @@ def _written(table: Table, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(out)
 
 
-def _sentence(kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
+def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
     dotted = ".".join(str(part) for part in loc)
     if kind == "extra_forbidden":
-        inside = section(loc[:-1])
+        inside = section(loc[:-1], root)
         here, name = list(inside.model_fields), str(loc[-1])
-        elsewhere = [p for p, _ in paths(RunConfig) if p.rpartition(".")[2] == name]
+        elsewhere = [p for p, _ in paths(root) if p.rpartition(".")[2] == name]
         hint = f" Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(name, here)
         return f"{dotted}: there is no such setting.{hint} Known here: {', '.join(here)}."
     if kind == "missing":
-        field = section(loc[:-1]).model_fields[str(loc[-1])]
+        field = section(loc[:-1], root).model_fields[str(loc[-1])]
         return f"{dotted} is missing: {field.description}."
     message = message.removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     needed = message if kind == "value_error" else f"{message} is needed"
@@ -152,9 +164,9 @@ def inner(field: FieldInfo) -> type[Section] | None:
     return None
 
 
-def section(loc: Sequence[int | str]) -> type[Section]:
+def section(loc: Sequence[int | str], root: type[Section] = RunConfig) -> type[Section]:
     """The section at a place in the file."""
-    here: type[Section] = RunConfig
+    here = root
     for part in loc:
         if isinstance(part, str) and part in here.model_fields:
             here = inner(here.model_fields[part]) or here
