@@ -49,6 +49,13 @@ def test_each_command_has_help_and_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
+def test_the_dialogue_group_has_help_and_json() -> None:
+    listed = CliRunner().invoke(app, ["dialogue", "--help"], env={"COLUMNS": "200"})
+    assert listed.exit_code == 0
+    assert "  train " in listed.stdout
+    assert "--json" in CliRunner().invoke(app, ["dialogue", "train", "--help"], env={"COLUMNS": "200"}).stdout
+
+
 def test_version_and_an_unknown_command() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("credence ")
     assert CliRunner().invoke(app, ["smaple"]).exit_code == 2

@@ -25,7 +25,7 @@ def control(
     if fast and long:
         raise ConfigError("--fast and --long together: each lays its own table over the config, choose one.")
     profile = "fast" if fast else "long" if long else ""
-    checked = read_config(ControlConfig, config, settings or [], profile).at(config.parent)
+    checked = read_config(ControlConfig, config, settings or [], profile)
     folder = into / checked.name
 
     from credence.cli.terminal import emit, err, out

@@ -7,6 +7,7 @@ import typer
 
 from credence.cli.control import control
 from credence.cli.diagnose import diagnose
+from credence.cli.dialogue import dialogue
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for command in (run, control, sample, score, kl, diagnose, models, init):
     app.command()(command)
+app.add_typer(dialogue)
 
 
 def _version(asked: bool) -> None:

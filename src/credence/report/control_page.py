@@ -4,8 +4,8 @@ from html import escape
 
 from credence.report import control_plots
 from credence.report.control import HEADS, ControlReport, cells, sentence
-from credence.report.html import page
 from credence.report.phrases import interval_text, value_text
+from credence.report.pieces import answered, page
 from credence.report.replies import words
 
 _CURVES = (
@@ -32,7 +32,7 @@ def render(report: ControlReport) -> str:
     body.append(_section("curves", "Learning", _figure(report, "curves", _CURVES)))
     if report.maps:
         body.append(_section("maps", "Policies on the map", _figure(report, "maps", _MAPS)))
-    return page(report.title, sentence(report), "\n".join(body))
+    return page(report.title, answered(sentence(report)), "\n".join(body))
 
 
 def _section(anchor: str, heading: str, body: str) -> str:

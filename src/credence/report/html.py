@@ -3,15 +3,7 @@
 No network, no font of its own, no script but the theme switch; a policy in the page forbids everything else.
 """
 
-import base64
-import hashlib
 import math
-import re
-from collections.abc import Callable, Mapping
-from html import escape
-from importlib import resources
-from string import Template
-from typing import Any, cast
 
 from credence.report import captions, plots, replies, svg
 from credence.report.phrases import (
@@ -19,21 +11,15 @@ from credence.report.phrases import (
     count,
     duration,
     exported,
-    interval_text,
     number,
-    plain,
     rows_of,
     value_text,
 )
+from credence.report.pieces import answered, both, caption, estimate_html, page, section, settings, table
 from credence.report.replies import words
 from credence.report.schema import Estimate, Finding, PromptRow, Report, RulerRow
 from credence.report.tables import log_z_text, measured
 
-_SCRIPT = (
-    "(function(){var r=document.documentElement,b=document.getElementById('theme');b.hidden=false;"
-    "b.onclick=function(){var d=r.dataset.theme||(matchMedia('(prefers-color-scheme: dark)').matches?'dark':'light');"
-    "r.dataset.theme=d==='dark'?'light':'dark'}})()"
-)
 _KINDS = {"prior", "draw", "train", "target"}
 
 
@@ -44,66 +30,11 @@ def render(report: Report) -> str:
     """
     sections = (_gap, _distrust, _ruler, _frontier, _training, replies.side_by_side, replies.coloured, _prompts, _cost,
                 _manifest)  # fmt: skip
-    return page(report.title, answer(report), "\n".join(filter(None, (section(report) for section in sections))))
-
-
-def page(title: str, sentence: str, body: str) -> str:
-    """A whole self-contained page: its title, the answer in a sentence, and its sections as HTML.
-
-    Title and sentence are escaped; what stands in brackets in the sentence is set as an interval.
-    """
-    folder = resources.files("credence.report")
-    style = folder.joinpath("page.css").read_text(encoding="utf-8")
-    return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(_SCRIPT)}'; base-uri 'none'; "
-        "form-action 'none'",
-        style=style,
-        script=_SCRIPT,
-        title=words(title),
-        plain_title=words(title, tag=False),
-        answer=re.sub(r"(\[[^\]]*\])", r'<span class="span">\1</span>', words(sentence, tag=False)),
-        body=body,
-    )
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return page(report.title, answered(answer(report)), "\n".join(filter(None, (part(report) for part in sections))))
 
 
 def _kind(row: RulerRow) -> str:
     return row.kind if row.kind in _KINDS else "draw"
-
-
-def _estimate(estimate: Estimate | None, percent: bool = False) -> str:
-    span = interval_text(estimate, percent)
-    return f"<b>{value_text(estimate, percent)}</b>" + (f"<small>{span}</small>" if span else "")
-
-
-def _table(heads: Mapping[str, str], rows: list[list[str]], flags: list[str] | None = None, name: str = "") -> str:
-    """A table that a phone shows as cards; `heads`: label -> its explanation in a tooltip."""
-    classes = flags or [""] * len(rows)
-    head = "".join(f'<th scope="col"{_tip(tip)}>{words(label)}</th>' for label, tip in heads.items())
-    body: list[str] = []
-    for cells, flag in zip(rows, classes, strict=True):
-        first, *rest = cells
-        labelled = zip(list(heads)[1:], rest, strict=True)
-        tds = "".join(f'<td data-label="{escape(label)}">{cell}</td>' for label, cell in labelled)
-        mark = f' class="{flag}"' if flag else ""
-        body.append(f'<tr{mark}><th scope="row">{first}</th>{tds}</tr>')
-    return (f'<div class="scroll"><table class="{name}"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(body)}</tbody></table></div>")  # fmt: skip
-
-
-def _tip(text: str) -> str:
-    return f' title="{escape(text)}"' if text else ""
-
-
-def _caption(text: str) -> str:
-    return f'<p class="caption">{text}</p>'
-
-
-def _section(anchor: str, heading: str, *parts: str) -> str:
-    return f'<section id="{anchor}"><h2>{heading}</h2>\n' + "\n".join(parts) + "\n</section>"
 
 
 def _gap(report: Report) -> str:
@@ -128,9 +59,9 @@ def _gap(report: Report) -> str:
         )
     facts: list[tuple[str, str]] = []
     if row is not None:
-        facts.append(("nats from the posterior", _estimate(row.kl_reverse)))
-        facts.append(("nats from the prior", _estimate(row.kl_prior)))
-        facts.append(("mean reward", _estimate(row.reward)))
+        facts.append(("nats from the posterior", estimate_html(row.kl_reverse)))
+        facts.append(("nats from the prior", estimate_html(row.kl_prior)))
+        facts.append(("mean reward", estimate_html(row.reward)))
     if prior is not None and target is not None:
         facts.append(("mean reward of prior → posterior",
                       f"<b>{value_text(prior.reward)} → {value_text(target.reward)}</b>"))  # fmt: skip
@@ -138,7 +69,7 @@ def _gap(report: Report) -> str:
     if row is not None:
         facts.append(("CPU time to train", f"<b>{duration(row.seconds)}</b>"))
     cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
-    return f'<div class="hero">{parts}<dl class="facts">{cells}</dl>{_caption(captions.HERO)}</div>'
+    return f'<div class="hero">{parts}<dl class="facts">{cells}</dl>{caption(captions.HERO)}</div>'
 
 
 def _finding(finding: Finding, where_too: bool = True) -> str:
@@ -166,7 +97,7 @@ def _distrust(report: Report) -> str:
     if good:
         items = "".join(f"<li>{_finding(f)}</li>" for f in good)
         parts.append(f"<details><summary>{len(good)} checks passed</summary><ul>{items}</ul></details>")
-    return _section("trust", "What cannot be trusted", *parts)
+    return section("trust", "What cannot be trusted", *parts)
 
 
 _RULER_HEADS = {
@@ -186,51 +117,43 @@ def _ruler(report: Report) -> str:
     top = max([*ends, 0.0])
 
     def reverse(row: RulerRow) -> str:
-        return _estimate(row.kl_reverse) + svg.whisker(row.kl_reverse, 0.0, top, _kind(row))
+        return estimate_html(row.kl_reverse) + svg.whisker(row.kl_reverse, 0.0, top, _kind(row))
 
     cells = [[
         f'<span class="law k-{_kind(r)}">{words(r.title)}</span>{f"<small>{words(r.note)}</small>" if r.note else ""}',
-        _estimate(r.reward), _estimate(r.ended, percent=True), _estimate(r.kl_prior), reverse(r),
-        _estimate(r.kl_forward), _estimate(r.gap_closed, percent=True),
+        estimate_html(r.reward), estimate_html(r.ended, percent=True), estimate_html(r.kl_prior), reverse(r),
+        estimate_html(r.kl_forward), estimate_html(r.gap_closed, percent=True),
     ] for r in rows]  # fmt: skip
     flags = ["chosen" if r is exported(report) else "" for r in rows]
     terms = "".join(f"<div><dt>{term}</dt><dd>{meaning}</dd></div>" for term, meaning in captions.TERMS.items())
-    return _section(
+    return section(
         "ruler",
         "Every law on one ruler",
-        _table(_RULER_HEADS, cells, flags, "ruler"),
+        table(_RULER_HEADS, cells, flags, "ruler"),
         f'<dl class="terms">{terms}</dl>',
-        _caption(captions.BOUNDS),
+        caption(captions.BOUNDS),
     )
-
-
-def _both(draw: Callable[[bool], str], caption: str) -> str:
-    wide = draw(False)
-    if not wide:
-        return ""
-    return (f'<figure><div class="wide">{wide}</div><div class="narrow">{draw(True)}</div>'
-            f"<figcaption>{caption}</figcaption></figure>")  # fmt: skip
 
 
 def _frontier(report: Report) -> str:
     if not report.frontier and not report.marks:
         return ""
     missing = [mark for mark in report.marks if mark not in plots.drawable(report)]
-    caption = captions.FRONTIER
+    said = captions.FRONTIER
     if plots.slack_holds(report):
-        caption += captions.SLACK
+        said += captions.SLACK
     elif plots.target_mark(report) is not None:
-        caption += captions.NO_SLACK
+        said += captions.NO_SLACK
     if missing:
         names = ", ".join(words(mark.title) for mark in missing)
-        caption += f" Not drawn, because its place is not finite: {names}."
-    return _section("frontier", "Reward against distance",
-                    _both(lambda narrow: plots.frontier_svg(report, narrow), caption))  # fmt: skip
+        said += f" Not drawn, because its place is not finite: {names}."
+    return section("frontier", "Reward against distance",
+                    both(lambda narrow: plots.frontier_svg(report, narrow), said))  # fmt: skip
 
 
 def _training(report: Report) -> str:
-    figure = _both(lambda narrow: plots.training_svg(report.history, narrow), captions.TRAINING)
-    return _section("training", "Training", figure) if figure else ""
+    figure = both(lambda narrow: plots.training_svg(report.history, narrow), captions.TRAINING)
+    return section("training", "Training", figure) if figure else ""
 
 
 _PROMPT_HEADS = {
@@ -280,8 +203,8 @@ def _prompts(report: Report) -> str:
         f"{number(r.reward_prior)} → {_plus_minus(r.reward_posterior, r.reward_posterior_se)}",
     ] for r in report.prompts]  # fmt: skip
     flags = ["" if row.trusted else "doubt" for row in report.prompts]
-    table = _table(_PROMPT_HEADS, cells, flags, "prompts")
-    return _section("prompts", "Prompt by prompt", table, _caption(captions.PROMPTS))
+    found = table(_PROMPT_HEADS, cells, flags, "prompts")
+    return section("prompts", "Prompt by prompt", found, caption(captions.PROMPTS))
 
 
 def _cost(report: Report) -> str:
@@ -291,26 +214,8 @@ def _cost(report: Report) -> str:
         [words(r.title), str(r.draws), count(r.tokens), duration(r.seconds), spent.get(_kind(r), "for every reply")]
         for r in rows_of(report)
     ]
-    return _section("cost", "What it cost", _table(heads, cells, name="cost"), _caption(captions.COST))
-
-
-def _flat(tree: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - walks any JSON-like tree
-    if isinstance(tree, Mapping):
-        branches = cast(Mapping[Any, Any], tree)
-        return [leaf for key, value in branches.items() for leaf in _flat(value, f"{path}.{key}" if path else str(key))]
-    if isinstance(tree, list | tuple):
-        return [(path, ", ".join(str(item) for item in cast(list[Any], tree)))]
-    if isinstance(tree, bool) or tree is None:
-        return [(path, {True: "yes", False: "no", None: "–"}[tree])]
-    return [(path, plain(tree) if isinstance(tree, float) else str(tree))]
+    return section("cost", "What it cost", table(heads, cells, name="cost"), caption(captions.COST))
 
 
 def _manifest(report: Report) -> str:
-    leaves = _flat(report.manifest)
-    if not leaves:
-        return ""
-    rows = "".join(f'<tr><th scope="row">{words(key)}</th><td>{words(value)}</td></tr>' for key, value in leaves)
-    return _section("manifest", "How to get this run again", (
-        "<details><summary>Settings, versions and machine</summary>"
-        f'<div class="scroll"><table class="manifest"><tbody>{rows}</tbody></table></div></details>'
-    ))  # fmt: skip
+    return settings(report.manifest)

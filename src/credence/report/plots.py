@@ -173,7 +173,7 @@ def frontier_png(report: Report, path: Path, dark: bool = False) -> None:
                        metadata={"Software": None})  # fmt: skip
 
 
-def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+def series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
     """Steps and values of one column, where the line has a finite number there."""
     found: list[tuple[float, float]] = []
     for index, line in enumerate(history):
@@ -190,27 +190,27 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _curve(ax: "Axes", history: Sequence[Mapping[str, Any]], key: str, colour: str) -> None:
+def curve(ax: "Axes", history: Sequence[Mapping[str, Any]], key: str, colour: str) -> None:
     """Faint as measured, firm as smoothed, each stage for itself."""
     for stage in dict.fromkeys(str(line.get("stage", "")) for line in history):
-        x, y = _series([line for line in history if str(line.get("stage", "")) == stage], key)
+        x, y = series([line for line in history if str(line.get("stage", "")) == stage], key)
         ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
         ax.plot(x, _smooth(y), color=colour, linewidth=2)
 
 
 def _validation(ax: "Axes", history: Sequence[Mapping[str, Any]], palette: Palette) -> None:
     """Validation ELBO with its 95 % interval, the kept checkpoint ringed."""
-    checks = [line for line in history if _series([line], "val_elbo")[0]]
+    checks = [line for line in history if series([line], "val_elbo")[0]]
     for line in checks:
-        (x,), (y,) = _series([line], "val_elbo")
-        half = 1.96 * (_series([line], "val_elbo_se")[1] or [0.0])[0]
+        (x,), (y,) = series([line], "val_elbo")
+        half = 1.96 * (series([line], "val_elbo_se")[1] or [0.0])[0]
         ax.plot([x, x], [y - half, y + half], color=palette.target, linewidth=1.2, zorder=3)
         ax.plot([x], [y], "D", color=palette.target, markersize=5, zorder=4)
     kept = [line for line in checks if line.get("best") is True]
     if kept:
-        (x,), (y,) = _series([kept[-1]], "val_elbo")
+        (x,), (y,) = series([kept[-1]], "val_elbo")
         ax.plot([x], [y], "o", markersize=14, markerfacecolor="none", markeredgecolor=palette.target, zorder=5)
-        half = 1.96 * (_series(kept[-1:], "val_elbo_se")[1] or [0.0])[0]
+        half = 1.96 * (series(kept[-1:], "val_elbo_se")[1] or [0.0])[0]
         ax.annotate("kept", (x, y + half), (0, 9), textcoords="offset points", ha="center", color=palette.target,
                     fontsize=11)  # fmt: skip
 
@@ -228,8 +228,8 @@ def training_svg(history: Sequence[Mapping[str, Any]], narrow: bool = False) -> 
         for ax, (title, keys) in zip(axes, panels, strict=True):
             for index, key in enumerate(keys):
                 colour = PAGE.target if key == "kl_posterior_estimate" else PAGE.train
-                _curve(ax, history, key, colour)
-                if key in names and _series(history, key)[0]:
+                curve(ax, history, key, colour)
+                if key in names and series(history, key)[0]:
                     ax.text(0.02, 0.9 - 0.09 * index, names[key], color=colour, fontsize=11, transform=ax.transAxes)
             ax.set_title(title, loc="left", color=PAGE.ink, fontsize=12)
             ax.set_xlabel("step", color=PAGE.muted, fontsize=11)

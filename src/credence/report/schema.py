@@ -157,16 +157,17 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists; infinities become the strings "inf" and "-inf", NaN becomes null."""
-        return _plain(asdict(self))
+        return plain_tree(asdict(self))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - walks any JSON-like tree
+def plain_tree(value: Any) -> Any:  # noqa: ANN401 - walks any JSON-like tree
+    """What asdict gave, with infinities as "inf" and "-inf" and NaN as None."""
     if isinstance(value, float):
         if math.isnan(value):
             return None
         return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain_tree(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain_tree(v) for v in value]
     return value

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -21,7 +22,26 @@ from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.functions import load_function
 
 
-def evidence(config: RunConfig) -> Evidence:
+class Job(Protocol):
+    """What the parts are made from: a RunConfig, a DialogueConfig."""
+
+    @property
+    def prior(self) -> PriorConfig:
+        """Who speaks."""
+        ...
+
+    @property
+    def evidence(self) -> EvidenceConfig:
+        """What is good."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths begin."""
+        ...
+
+
+def evidence(config: Job) -> Evidence:
     """The product of all entries; readings bear the rewards' names.
 
     Raises:
@@ -38,7 +58,7 @@ def evidence(config: RunConfig) -> Evidence:
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
 
-def _reward(config: RewardConfig, run: RunConfig) -> Reward:
+def _reward(config: RewardConfig, run: Job) -> Reward:
     fn = load_function(config.fn, run.folder)
     name = config.name or str(getattr(fn, "__name__", "reward"))
     bound = 1.0 if config.bound is None and config.fn == "vader" else config.bound
@@ -72,7 +92,7 @@ def _constraint(config: ConstraintConfig) -> Constraint:
     return between(config.min_chars, config.max_chars, otherwise=config.otherwise)
 
 
-def model(config: RunConfig) -> LMPrior:
+def model(config: Job) -> LMPrior:
     """The model itself, at temperature 1; a relative folder begins at the config file's.
 
     Raises:
@@ -92,7 +112,7 @@ def model(config: RunConfig) -> LMPrior:
     )
 
 
-def prior(config: RunConfig, base: LMPrior | None = None) -> Reshaped:
+def prior(config: Job, base: LMPrior | None = None) -> Reshaped:
     """The prior: the model (loaded, unless given) at the config's temperature, top-k and top-p."""
     given = config.prior
     return reshape(base or model(config), given.temperature, given.top_k, given.top_p)

@@ -192,16 +192,9 @@ class TrainConfig(Section):
     reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
 
 
-class RunConfig(Section):
-    """Everything about one run. `folder` is where relative paths of the file begin."""
+class Placed(Section):
+    """A whole file of settings: `folder` is where its relative paths begin."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="the run's folder under runs/")
-    seed: int = Field(0, ge=0, lt=2**63, description="same seed, same draws")
-    prior: PriorConfig = Field(PriorConfig(), description="who speaks")  # pyright: ignore[reportCallIssue]
-    prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
-    evidence: EvidenceConfig = Field(description="what is good")
-    measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
-    train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @property
@@ -214,6 +207,18 @@ class RunConfig(Section):
         copy = self.model_copy()
         copy._folder = folder
         return copy
+
+
+class RunConfig(Placed):
+    """Everything about one run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="the run's folder under runs/")
+    seed: int = Field(0, ge=0, lt=2**63, description="same seed, same draws")
+    prior: PriorConfig = Field(PriorConfig(), description="who speaks")  # pyright: ignore[reportCallIssue]
+    prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
+    evidence: EvidenceConfig = Field(description="what is good")
+    measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
 
     def check_training(self) -> None:
         """Refuse what can be sampled but not trained towards, with the reason.

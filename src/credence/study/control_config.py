@@ -1,11 +1,10 @@
 """A control run as a file: a world, a prior policy over its actions, β, and three engines that learn."""
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
-from credence.study.config import Count, Rate, Section
+from credence.study.config import Count, Placed, Rate, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scalar = str | int | float | bool | list[str]
@@ -86,7 +85,7 @@ class LearnConfig(Section):
     actor: ActorConfig = Field(ActorConfig(), description="policy gradient")  # pyright: ignore[reportCallIssue]
 
 
-class ControlConfig(Section):
+class ControlConfig(Placed):
     """Everything about one control run."""
 
     name: str = Field("control", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="folder under runs/")
@@ -95,7 +94,6 @@ class ControlConfig(Section):
     environment: WorldConfig = Field(description="the world")
     prior: ActionPriorConfig = Field(ActionPriorConfig(), description="q(a|s)")  # pyright: ignore[reportCallIssue]
     learn: LearnConfig = Field(LearnConfig(), description="the engines")  # pyright: ignore[reportCallIssue]
-    _folder: Path = PrivateAttr(default_factory=Path)
 
     @field_validator("beta")
     @classmethod
@@ -103,14 +101,3 @@ class ControlConfig(Section):
         if not 0 < beta < float("inf"):
             raise ValueError("reward units per nat must be finite and above 0 (each engine also runs without the KL)")
         return beta
-
-    @property
-    def folder(self) -> Path:
-        """Where relative paths begin: the config file's folder."""
-        return self._folder
-
-    def at(self, folder: Path) -> Self:
-        """The same settings with relative paths beginning at `folder`."""
-        copy = self.model_copy()
-        copy._folder = folder
-        return copy

@@ -12,7 +12,7 @@ from typing import cast
 from credence.core.errors import ConfigError, nearest
 from credence.study.data import read_text
 
-BUILTIN = ("vader",)
+BUILTIN = ("vader", "overlap", "polite", "brief", "turn", "solved")
 
 
 def check_function(spec: str, folder: Path, setting: str) -> None:
@@ -64,6 +64,10 @@ def load_function(spec: str, folder: Path) -> Callable[..., Sequence[float]]:
         from credence.evidence.classifier import vader
 
         return vader
+    if spec in BUILTIN:
+        from credence.evidence import manners
+
+        return getattr(manners, spec)
     file, _, name = spec.rpartition(":")
     path = (folder / file).resolve()
     try:

@@ -11,13 +11,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from credence.core.errors import ConfigError, nearest
-from credence.study.config import RunConfig, Section
+from credence.study.config import Placed, RunConfig, Section
 from credence.study.data import find_source, read_text
 from credence.study.functions import check_function
 
 PROFILES = ("fast", "long")
 Table = dict[str, Any]
-Kind = TypeVar("Kind", bound=Section)
 CHEERFUL: Table = {"reward": {"fn": "vader", "beta": 0.1, "bound": 1.0, "on_prefix": True}}
 """The evidence that commands use where no file is given."""
 
@@ -33,26 +32,24 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
     Raises:
         ConfigError: no such file, broken TOML, an unknown key (with the nearest), a value that cannot be.
     """
-    folder = Path() if path is None else Path(path).parent
-    table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
-    config = settled(RunConfig, table, overrides, profile, str(path)).at(folder)
+    config = read_config(RunConfig, path, overrides, profile)
     for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, folder, f"evidence.reward.{i}.fn")
-    find_source(config.prompts.source, folder)
+        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn")
+    find_source(config.prompts.source, config.folder)
     return config
 
 
-def read_config(kind: type[Kind], path: Path, overrides: Sequence[str] = (), profile: str = "") -> Kind:
-    """Settings of another kind of run from a file, with the same profiles, overrides and messages as `load_config`.
+Kind = TypeVar("Kind", bound=Placed)
+
+
+def read_config(kind: type[Kind], path: Path | str | None, overrides: Sequence[str] = (), profile: str = "") -> Kind:
+    """Settings of this kind, from a file, a profile and overrides; see load_config.
 
     Raises:
-        ConfigError: as load_config.
+        ConfigError: as load_config, but for what the settings name.
     """
-    return settled(kind, _read(path), overrides, profile, str(path))
-
-
-def settled(kind: type[Kind], table: Table, overrides: Sequence[str], profile: str, path: str) -> Kind:
-    """A table with its profile and overrides laid over it, checked."""
+    table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
+    folder = Path() if path is None else Path(path).parent
     known = {name: table.pop(name, None) for name in PROFILES}
     for name, changes in known.items():
         if changes is not None and not isinstance(changes, dict):
@@ -65,7 +62,7 @@ def settled(kind: type[Kind], table: Table, overrides: Sequence[str], profile: s
         table = merge(table, known[profile] or {})
     for override in overrides:
         table = _override(table, override)
-    return _checked(kind, table)
+    return _checked(kind, table).at(folder)
 
 
 def _read(path: Path) -> Table:

@@ -1,0 +1,56 @@
+"""`credence dialogue …`: agents that talk, learn and are measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from credence.cli.options import Config, Device, Json, Set, overrides
+
+dialogue = typer.Typer(
+    name="dialogue",
+    help="Teach an agent by talking with simulated users, and measure it on others.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@dialogue.callback()
+def group() -> None:
+    """Teach an agent by talking with simulated users, and measure it on others."""
+
+
+@dialogue.command()
+def train(
+    config: Config,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Lay the config's [fast] table over it: for trying out.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run's folder if it exists.")] = False,
+    into: Annotated[Path, typer.Option("--into", help="Where run folders are made.")] = Path("runs"),
+    settings: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from simulated users. Leaves runs/<name>/ with report.html, transcripts and the trained policy."""
+    from credence.cli.terminal import emit, err, out, say
+    from credence.study.dialogue_config import load_dialogue
+
+    checked = load_dialogue(config, overrides(settings, device), "fast" if fast else "")
+    folder = into / checked.name
+    from credence.study.dialogue import train_dialogue
+
+    report = train_dialogue(checked, folder, overwrite=overwrite, console=err(as_json))
+    if as_json:
+        emit({"folder": str(folder), **report.to_json()})
+        return
+    from credence.report.talk_tables import talk_findings, talk_table
+
+    console = out()
+    for line in talk_findings(report):
+        say(console, line)
+    console.print()
+    console.print(talk_table(report))
+    typer.echo(f"\n{folder / 'report.html'}")

@@ -1,0 +1,156 @@
+"""The parts of a dialogue run, from checked settings: users, environment, prior and policy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from credence.core.errors import ConfigError
+from credence.core.keys import Key
+from credence.core.protocols import Evidence, Policy, StepPrior
+from credence.dialogue.candidates import CandidatePrior, Fluency, candidate_policy, versions
+from credence.dialogue.env import DialogueEnv
+from credence.dialogue.goals import Goal, load_goals
+from credence.dialogue.grounding import Facts, Grams, Retriever, shortened
+from credence.dialogue.knowledge import read_knowledge
+from credence.dialogue.users import Crowd, User, crowd
+from credence.evidence.embedding import load_embedder
+from credence.evidence.reward import Reward
+from credence.prior.policy import LMPolicy, full_policy, lora_policy
+from credence.prior.reshape import Reshaped
+from credence.study import build
+from credence.study.dialogue_config import DialogueConfig
+from credence.study.functions import load_function
+
+TRAINED_TOKENS = 4096
+"""Prompt and reply tokens in one backward pass: bounds activations to about 3 GB on the embedded model."""
+
+
+@dataclass(eq=False)
+class Parts:
+    """What a dialogue run is made of."""
+
+    people: Crowd
+    evidence: Evidence
+    satisfaction: Evidence
+    grounding: Facts | None
+    prior: StepPrior
+    policy: Policy
+
+    def env(self, users: Sequence[User], config: DialogueConfig) -> DialogueEnv:
+        """An environment of these users."""
+        return DialogueEnv(
+            users,
+            self.evidence,
+            self.satisfaction,
+            grounding=self.grounding,
+            context_window=config.talk.context_window,
+            max_turns=config.talk.max_turns,
+        )
+
+
+def parts(config: DialogueConfig) -> Parts:
+    """Everything that a run needs.
+
+    Raises:
+        ConfigError: anything that cannot be used, or settings that do not go together.
+        BackendError: a model or Debian's FAQ is not here; the message holds the command.
+    """
+    check_together(config)
+    evidence = build.evidence(config)
+    satisfaction = Reward(load_function(config.users.satisfaction, config.folder), 1.0, name="satisfaction")
+    given = config.users
+    goals = [
+        Goal(g.question, shortened(g.answer, given.answer_chars), g.language, g.entry)
+        for g in load_goals(given.source, config.folder)
+    ]
+    people = crowd(
+        goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
+    )
+    if config.candidates is not None:
+        prior = _candidates(config)
+        return Parts(people, evidence, satisfaction, None, prior, candidate_policy(prior))
+    grounding = _facts(config) if config.talk.knowledge else None
+    prior = build.prior(config)
+    return Parts(people, evidence, satisfaction, grounding, prior, _policy(config, prior))
+
+
+def check_together(config: DialogueConfig) -> None:
+    """Refuse settings that exclude each other.
+
+    Raises:
+        ConfigError: top-k or top-p in training, evidence of −inf, or candidates without knowledge.
+    """
+    for name in ("top_k", "top_p"):
+        if getattr(config.prior, name) is not None:
+            raise ConfigError(
+                f"prior.{name} makes tokens impossible, and a policy that is trained may not. Remove it; "
+                "prior.temperature may stay."
+            )
+    hard = [c for c in config.evidence.constraint if c.otherwise == -float("inf")]
+    if hard or config.evidence.ended.cut == -float("inf"):
+        raise ConfigError("evidence of -inf nats makes J -inf for every policy that can fail it. Give finite nats.")
+    if config.candidates is not None and not config.talk.knowledge:
+        raise ConfigError("candidates are answers found in talk.knowledge, which is empty. Name a source there.")
+    if config.talk.knowledge and config.candidates is None and "{knowledge}" not in config.talk.system:
+        raise ConfigError("talk.system needs {knowledge}, where the answers found are put.")
+
+
+def _retriever(config: DialogueConfig) -> Retriever:
+    known = read_knowledge(config.talk.knowledge, config.folder)
+    embedder = Grams() if config.talk.embedder == "grams" else load_embedder(config.talk.embedder)
+    return Retriever(known.entries, embedder)
+
+
+def _facts(config: DialogueConfig) -> Facts:
+    given = config.talk
+    return Facts(_retriever(config), given.system, given.passages, given.passage_chars)
+
+
+def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
+    given = config.learn
+    if given.method == "lora":
+        policy = lora_policy(prior, Key(config.seed).fold("adapters"), given.rank, given.alpha)
+    else:
+        policy = full_policy(prior)
+    # turns have prompts of their own, which are read with gradient too: fewer rows fit into one pass
+    horizon = config.prior.horizon
+    rows = max(1, TRAINED_TOKENS // (config.talk.prompt_tokens + horizon))
+    policy.train_tokens = rows * horizon
+    return policy
+
+
+def _candidates(config: DialogueConfig) -> CandidatePrior:
+    given = config.candidates
+    if given is None:
+        raise ConfigError("candidates is not set.")
+    retriever = _retriever(config)
+    every = versions([e.answer for e in retriever.entries], given.chars)
+    fluency = _fluency(config) if given.score else None
+    return CandidatePrior(every, retriever, min(given.count, len(every)), given.rho, given.temperature, fluency)
+
+
+def _fluency(config: DialogueConfig) -> Fluency:
+    """log p of each candidate's beginning after the question under the config's model, nats a character."""
+    import torch
+
+    from credence.core.types import Completions
+
+    model = build.model(config)
+    codec = model.codec
+    beginning = 24  # characters: about 60 tokens of a model that was not made for Chinese
+
+    known: dict[tuple[str, str], float] = {}
+
+    def score(question: str, answers: Sequence[str]) -> list[float]:
+        cut = [answer[:beginning] or " " for answer in answers]
+        new = [text for text in dict.fromkeys(cut) if (question, text) not in known]
+        if new:
+            rows = [codec.encode(text) for text in new]
+            width = max(map(len, rows))
+            ids = torch.tensor([r + [0] * (width - len(r)) for r in rows])
+            mask = torch.tensor([[True] * len(r) + [False] * (width - len(r)) for r in rows])
+            said = Completions(ids, mask, mask[:, 0], torch.zeros(len(rows), dtype=torch.long))
+            nats = model.score(codec.prompts([question]), said).sum(-1).tolist()
+            known.update({(question, text): n / len(text) for text, n in zip(new, nats, strict=True)})
+        return [known[question, text] for text in cut]
+
+    return score

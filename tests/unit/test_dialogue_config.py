@@ -1,0 +1,48 @@
+"""A dialogue run's settings: the examples load, and what cannot be says so."""
+
+from pathlib import Path
+
+import pytest
+
+from credence.core.errors import ConfigError
+from credence.study.dialogue_config import load_dialogue
+from credence.study.talking import check_together
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("name", ["helpdesk_en.toml", "helpdesk_zh.toml"])
+@pytest.mark.parametrize("profile", ["", "fast"])
+def test_the_examples_load(name: str, profile: str) -> None:
+    config = load_dialogue(EXAMPLES / name, profile=profile)
+    check_together(config)
+    assert (config.candidates is None) == (name == "helpdesk_en.toml")
+    assert config.folder == EXAMPLES
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learn.rollouts=1", "learn.rollouts"),
+        ("users.patiense=3", "Did you mean"),
+        ("users.satisfaction=overlapp", "'overlap'"),
+        ("evidence.reward.0.fn=nothing.py:f", "nothing.py"),
+    ],
+)
+def test_what_cannot_be_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_dialogue(EXAMPLES / "helpdesk_en.toml", [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("helpdesk_en.toml", "prior.top_p=0.9", "top_p"),
+        ("helpdesk_en.toml", "evidence.ended.cut=-inf", "-inf"),
+        ("helpdesk_en.toml", "talk.system=no place", "knowledge"),
+        ("helpdesk_zh.toml", 'talk.knowledge=""', "talk.knowledge"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(name: str, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_together(load_dialogue(EXAMPLES / name, [override]))
