@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from credence.cli.ask import ask
 from credence.cli.control import control
 from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
+from credence.cli.knowledge import knowledge
 from credence.cli.models import models
 from credence.cli.run import run
 from credence.cli.sample import sample
@@ -29,9 +31,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, control, sample, score, kl, diagnose, models, init):
+for command in (run, control, sample, score, kl, diagnose, ask, models, init):
     app.command()(command)
 app.add_typer(dialogue)
+app.add_typer(knowledge, name="knowledge")
 
 
 def _version(asked: bool) -> None:

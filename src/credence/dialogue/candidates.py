@@ -257,11 +257,15 @@ class CandidatePolicy:
         """A copy of the weights, in the order of FEATURES."""
         return {"weights": self.weights.detach().clone()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put weights back; the optimiser starts afresh."""
+    def moments(self) -> dict[str, Tensor]:
+        """What the optimiser remembers; not copied."""
+        return self.trainer.moments(("weights",))
+
+    def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
+        """Put weights back; the optimiser starts afresh, or from these moments."""
         with torch.no_grad():
             self.weights.copy_(state["weights"])
-        self.trainer.forget()
+        self.trainer.recall(("weights",), moments or {})
 
 
 def candidate_policy(prior: CandidatePrior, clip: float = 10.0) -> CandidatePolicy:
