@@ -1,14 +1,14 @@
 """A model's choice among words is its own log-probability of them, to their end."""
 
-from pathlib import Path
+import math
 
 import pytest
-import torch
 
 from credence.core.errors import ConfigError
 from credence.prior.choices import choices, forms
 from credence.prior.load import load
 from credence.study.grid import Grid
+from credence.study.probe import score_text
 from tests.e2e.conftest import tiny  # noqa: F401 - the tiny model as a fixture
 
 
@@ -24,21 +24,14 @@ def test_choices_are_the_models_own_numbers(tiny: str) -> None:  # noqa: F811 - 
     for b, question in enumerate(("go", "stay here")):
         wanted = []
         for word in ("up", "down"):
-            total = 0.0
-            for form in forms(word):
-                ids = [*model.codec.encode(form), 256]
-                start = model.codec.render(question)
-                with torch.no_grad():
-                    logits = model.model(input_ids=torch.tensor([start + ids[:-1]])).logits[0].double()
-                log_p = torch.log_softmax(logits[len(start) - 1 :], -1)
-                total += float(log_p[torch.arange(len(ids)), torch.tensor(ids)].sum().exp())
-            wanted.append(total)
+            nats = [score_text(model, question, form, True, 1.0).nats for form in forms(word)]
+            wanted.append(sum(math.exp(value) for value in nats))
         assert float(found.log_mass[b].exp()) == pytest.approx(sum(wanted), rel=1e-4)
         law = found.log_q[b].exp()
         assert law.tolist() == pytest.approx([w / sum(wanted) for w in wanted], rel=1e-4)
 
 
-def test_words_that_leave_no_choice_are_refused(tiny: str, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+def test_words_that_leave_no_choice_are_refused(tiny: str) -> None:  # noqa: F811 - the fixture
     model = load(tiny, style="raw", horizon=8)
     for answers in (["up"], ["up", "Up"], ["up", " "]):
         with pytest.raises(ConfigError, match="different words"):

@@ -138,7 +138,9 @@ def print_control(report: ControlReport, console: Console) -> None:
         style = {"target": "green", "train": "cyan", "prior": "dim"}.get(row.kind, "")
         values = ["\n".join(filter(None, (value_text(e), interval_text(e)))) for e in cells(row)[:-1]]
         table.add_row(row.title, *values, style=style)
-    console.print(table, width=None if console.is_terminal else 100)
+    if not console.is_terminal:
+        console.width = 100  # where no person reads along nothing need be folded
+    console.print(table)
     for fact in report.facts:
         console.print(fact, markup=False, soft_wrap=not console.is_terminal)
 
