@@ -41,7 +41,7 @@ class AnswerCorrect:
 
     A reward function of the usual signature: `Reward(AnswerCorrect(embedder, floor), beta=0.2)` with a column `answer`
     in the prompts. The parts are reward functions too: `correct.similarity`, `correct.facts`. It measures agreement
-    with the reference, not truth, and a completion that recites everything finds every fact: pair it with `manners.brief`.
+    with the reference, not truth, and a completion that recites everything finds every fact: pair it with a length one.
 
     Attributes:
         embedder: of meanings.
