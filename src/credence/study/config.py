@@ -192,6 +192,18 @@ class TrainConfig(Section):
     reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
 
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
+
+class TrackConfig(Section):
+    """Who else is told how the run goes."""
+
+    to: Annotated[tuple[TrackerName, ...], Field(strict=False)] = Field(
+        (), description='any of "tensorboard", "wandb", "trackio", "mlflow" (docs/runs.md)'
+    )
+    project: str = Field("credence", min_length=1, description="that the run belongs to, where a tracker has projects")
+
+
 class RunConfig(Section):
     """Everything about one run. `folder` is where relative paths of the file begin."""
 
@@ -202,6 +214,7 @@ class RunConfig(Section):
     evidence: EvidenceConfig = Field(description="what is good")
     measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
     train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
+    track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @property
