@@ -16,7 +16,7 @@ import pytest
 from credence.core.errors import BackendError, ConfigError, ContractError
 from credence.core.keys import Key
 from credence.learn import checkpoint
-from credence.study import learning, parts, run
+from credence.study import learning, parts, run, trackers
 from credence.study.folder import RunFolder, alone
 from tests.e2e import test_run
 from tests.e2e.test_run import SRC, call, lines, status, study
@@ -317,6 +317,36 @@ def test_lines_are_filtered_and_whole(tmp_path: Path) -> None:
     assert (tmp_path / "run/x.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n'
     place.filter("x.jsonl", lambda line: line["a"] < 2)
     assert (tmp_path / "run/x.jsonl").read_text() == '{"a": 1}\n'
+
+
+def test_trackers_are_told_all_steps_and_cannot_end_a_run(
+    config: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, set[str]]] = []
+
+    class Told:
+        def __init__(self, about: trackers.About) -> None:
+            self.opened = about.step
+
+        def scalars(self, values: Any, step: int) -> None:
+            told.append((step, set(values)))
+
+        def close(self, ok: bool) -> None:
+            told.append((-1, {str(ok)}))
+
+    class Broken(Told):
+        def scalars(self, values: Any, step: int) -> None:
+            raise TimeoutError("nobody answers")
+
+    monkeypatch.setattr(trackers, "SINKS", {"trackio": Told, "wandb": Broken})
+    monkeypatch.setattr(run, "check_trackers", lambda config: None)
+    said = study(config, *STEPS, 'track.to=["wandb", "trackio"]')[2]
+    assert said.count("wandb is told nothing more, the run goes on: TimeoutError") == 1
+    assert [step for step, _ in told] == [*range(1, 12), 11, -1]
+    assert {"elbo", "kl_prior", "reward", "val_elbo", "tokens_per_s"} <= told[1][1]
+    assert {"final/gap_closed", "final/kl_reverse"} <= told[-2][1]
+    assert told[-1][1] == {"True"}
+    same(config.parent / "runs/small", whole)
 
 
 # ---- real kills -----------------------------------------------------------------------------------------------------

@@ -192,6 +192,18 @@ class TrainConfig(Section):
     reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
 
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
+
+class TrackConfig(Section):
+    """Who else is told how the run goes."""
+
+    to: Annotated[tuple[TrackerName, ...], Field(strict=False)] = Field(
+        (), description='any of "tensorboard", "wandb", "trackio", "mlflow" (docs/runs.md)'
+    )
+    project: str = Field("credence", min_length=1, description="that the run belongs to, where a tracker has projects")
+
+
 class Placed(Section):
     """A whole file of settings: `folder` is where its relative paths begin."""
 
@@ -219,6 +231,7 @@ class RunConfig(Placed):
     evidence: EvidenceConfig = Field(description="what is good")
     measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
     train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
+    track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 
     def check_training(self) -> None:
         """Refuse what can be sampled but not trained towards, with the reason.

@@ -13,7 +13,7 @@ from credence.core.protocols import Batch
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
 from credence.learn.dpg import DPG
-from credence.learn.loop import Callback, Fit, Learner, Record, Validation, fit
+from credence.learn.loop import Fit, Learner, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.sample.importance import Importance
@@ -25,6 +25,7 @@ from credence.study.found import Found
 from credence.study.live import Live
 from credence.study.parts import Packed, Parts, pack_completions, unpack_completions
 from credence.study.ruler import Drawn, Ruler, carrying
+from credence.study.trackers import Tracking
 
 
 class Learning:
@@ -38,7 +39,7 @@ class Learning:
         parts: Parts,
         live: Live,
         key: Key,
-        trackers: Sequence[Callback] = (),
+        trackers: Sequence[Tracking] = (),
     ) -> None:
         self.config, self.found, self.place, self.live, self.key = config, found, place, live, key
         self.parts, self.trackers, self.train = parts, trackers, config.train
@@ -114,7 +115,7 @@ class Learning:
                 ),
                 seconds=seconds,
                 stage=name,
-                callbacks=[self, *self.trackers],
+                callbacks=[self],
                 checkpoints=self.store,
                 checkpoint_every=train.checkpoint_every,
             )
@@ -136,6 +137,8 @@ class Learning:
 
     def begin(self, history: Sequence[Record]) -> None:
         """Before a stage's first step: what was written after its last checkpoint, or cut through by a kill, goes."""
+        for tracker in self.trackers:
+            tracker.begin(history)
         for warning in self.store.warnings:
             self.live.say(f"  {warning}", "yellow")
         if self.parts.resumed:
@@ -153,6 +156,8 @@ class Learning:
             self.live.headings()
             self.headed = True
         self.keep(record, clock)
+        for tracker in self.trackers:
+            tracker(self.full(record), clock)
 
     def keep(self, record: Record, clock: Record) -> None:
         """One step, on the disk and on the screen."""

@@ -7,7 +7,7 @@ each part found is kept on the disk until the run is done, so that a killed run 
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ from credence.study.machine import fast_products
 from credence.study.parts import Parts
 from credence.study.ruler import Ruler
 from credence.study.stored import read_report
+from credence.study.trackers import Tracking, check_trackers, final, trackers
 
 CHECKPOINTS = "checkpoints"
 """Folder, inside a run's, of what a resumed run needs."""
@@ -73,6 +74,7 @@ def run_study(
         KeyboardInterrupt: passed on after what is done was kept.
     """
     check_settings(config)
+    check_trackers(config)
     before = resumption.earlier(folder, config) if resume and not overwrite else None
     if resume and overwrite:
         raise ConfigError("--resume goes on with an earlier run and --overwrite replaces it: choose one.")
@@ -156,7 +158,7 @@ def check_lengths(prior: Reshaped, prompts: Prompts, source: str) -> None:
 class _Study:
     def __init__(self, config: RunConfig, live: Live, before: Mapping[str, Any] | None = None) -> None:
         self.config, self.live, self.key, self.before = config, live, Key(config.seed), before or {}
-        self.started, self.exported = time.time(), False
+        self.started, self.exported, self.ended = time.time(), False, False
         self.origin: dict[str, Any] = {}
 
     def manifest(self) -> dict[str, Any]:
@@ -187,16 +189,19 @@ class _Study:
 
     def run(self, found: Found, place: RunFolder) -> Report:
         self.tell(place, "running")
-        parts = Parts(place.path / CHECKPOINTS, self.config.train.keep, self.live, bool(self.before))
+        resumed = bool(self.before)
+        parts = Parts(place.path / CHECKPOINTS, self.config.train.keep, self.live, resumed)
+        told = trackers(
+            self.config,
+            place.path,
+            str(self.manifest()["started"]),
+            resumed,
+            lambda line: self.live.say(line, "yellow"),
+        )
+        made = None
         try:
-            self.look(found, parts)
-            self.infer(found, parts)
-            Learning(self.config, found, place, parts, self.live, self.key).run()
-            self.measure(found, parts)
-            with self.live.part(plan.REPORT):
-                made = self.report(found, place)
-                parts.clear()
-                return made
+            made = self.work(found, place, parts, told)
+            return made
         except KeyboardInterrupt:
             self.keep(found, place, "interrupted", "")
             raise
@@ -204,9 +209,27 @@ class _Study:
             with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
                 self.keep(found, place, "failed", f"{type(error).__name__}: {error}")
             raise
+        finally:
+            for tracker in told:
+                if made is not None:
+                    tracker.tell(final(made))
+                tracker.close(made is not None)
+
+    def work(self, found: Found, place: RunFolder, parts: Parts, told: Sequence[Tracking]) -> Report:
+        """All parts in their order; what is on the disk from before is not done again."""
+        self.look(found, parts)
+        self.infer(found, parts)
+        Learning(self.config, found, place, parts, self.live, self.key, told).run()
+        self.measure(found, parts)
+        with self.live.part(plan.REPORT):
+            made = self.report(found, place)
+            parts.clear()
+        return made
 
     def keep(self, found: Found, place: RunFolder, status: str, why: str) -> None:
         """What a run leaves that did not come to its end: its history so far and its best policy, unmeasured."""
+        if self.ended:
+            return
         trained = found.policy is not None and bool(found.history)
         if found.policy is not None and trained and not self.exported:
             self.export(found.policy, place, unmeasured_card(self.config, status))
@@ -276,4 +299,5 @@ class _Study:
         place.json("report.json", made.to_json())
         place.text("report.html", render(made))
         place.json(MANIFEST, {"status": "done", **made.manifest, "origin": self.origin})
+        self.ended = True
         return made
