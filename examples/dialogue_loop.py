@@ -12,7 +12,7 @@ from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.env import DialogueEnv
 from credence.dialogue.goals import Goal
 from credence.dialogue.users import User
-from credence.evidence.manners import brief, overlap
+from credence.evidence.telling import brief, overlap
 from credence.prior.policy import full_policy
 
 USER = User("visitor", Goal("What is the capital of France?", "Paris is the capital of France."))
