@@ -17,8 +17,8 @@ from credence.dialogue.grounding import Facts, Grams, Retriever, asked, shortene
 from credence.dialogue.knowledge import Entry
 from credence.dialogue.rollout import converse, learn_from
 from credence.dialogue.users import User
-from credence.evidence.manners import overlap, turn
 from credence.evidence.reward import Reward
+from credence.evidence.telling import overlap, turn
 
 ENTRIES = (
     Entry("q1", "如何安装软件包？", "运行 apt install 加上软件包的名字。需要管理员权限。"),

@@ -44,7 +44,7 @@ def _signed(estimate: Estimate, percent: bool = False) -> str:
 def render(report: TalkReport) -> str:
     """The whole report.html of a dialogue run. Everything that others wrote is escaped, hidden characters shown.
 
-    Test: tests/surface/test_dialogue_page.py.
+    Test: tests/e2e/test_dialogue.py.
     """
     parts = (_trust, _rows, _readings, _learning, _weights, _talks)
     top = re.sub(r"(\[[^\]]*\])", r'<span class="span">\1</span>', words(answer(report), tag=False))

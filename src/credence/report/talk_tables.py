@@ -17,7 +17,7 @@ _LABELS = {
 def talk_table(report: TalkReport) -> Table:
     """A row a measure, a column a law; 95 % intervals below the values.
 
-    Test: tests/unit/test_talk_tables.py::test_it_fits_eighty_columns.
+    Test: tests/e2e/test_dialogue.py.
     """
     made = Table(
         title=Text(visible(report.title, " ")), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,

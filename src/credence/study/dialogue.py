@@ -155,6 +155,8 @@ class _Run:
     def report(self, before: list[Talk], after: list[Talk]) -> TalkReport:
         """Intervals, page, transcripts and policy; the manifest says done last."""
         people, policy = self.made.people, self.made.policy
+        both = (("before", before), ("after", after))
+        self.place.lines("transcripts.jsonl", [_stored(law, talk) for law, talks in both for talk in talks])
         names = list(next((t.infos[0]["readings"] for t in [*before, *after] if not t.failed), {}))
         tables = [table(t, gains(self.agent, t), names) for t in (before, after)]
         measured = [u for u in tables[0] if u in tables[1]]
@@ -184,8 +186,6 @@ class _Run:
         change = laws[2].j
         self.export(f"# {self.config.name}\n\nChange of J/β on held-out users: {change.value:.3f} "
                     f"[{change.low:.3f}, {change.high:.3f}] nats a dialogue.\n")  # fmt: skip
-        self.place.lines("transcripts.jsonl", [_stored(law, t) for law, talks in (("before", before), ("after", after))
-                                               for t in talks])  # fmt: skip
         made = replace(made, manifest=self.manifest())
         self.place.json("report.json", made.to_json())
         self.place.text("report.html", render(made))

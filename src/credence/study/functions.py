@@ -65,9 +65,9 @@ def load_function(spec: str, folder: Path) -> Callable[..., Sequence[float]]:
 
         return vader
     if spec in BUILTIN:
-        from credence.evidence import manners
+        from credence.evidence import telling
 
-        return getattr(manners, spec)
+        return getattr(telling, spec)
     file, _, name = spec.rpartition(":")
     path = (folder / file).resolve()
     try:

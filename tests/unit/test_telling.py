@@ -2,7 +2,7 @@
 
 import pytest
 
-from credence.evidence.manners import TOLD, brief, facts, length, overlap, polite, solved, turn
+from credence.evidence.telling import TOLD, brief, facts, length, overlap, polite, solved, turn
 
 
 def test_polite() -> None:

@@ -1,0 +1,131 @@
+"""`credence dialogue train` as a user types it, on a file of questions: choosing answers, and a tiny model."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from credence.cli.main import app
+from credence.prior.policy import full_policy
+from tests.dialogues import tiny_chat
+
+ROOT = Path(__file__).parents[2]
+COMMON = """
+name = "desk"
+[users]
+source = "faq.csv"
+validation = 2
+heldout = 4
+[talk]
+knowledge = "faq.csv"
+max_turns = 2
+{talk}
+[[evidence.reward]]
+fn = "overlap"
+beta = 0.2
+[[evidence.reward]]
+fn = "{reward}"
+beta = 0.2
+[learn]
+users = 2
+rollouts = 3
+steps = 2
+validate_every = 2
+validation_rollouts = 2
+lr = {lr}
+[measure]
+rollouts = 2
+transcripts = 2
+"""
+CANDIDATES = "[candidates]\ncount = 3\nchars = [20, 80]\nscore = false\n"
+LOSES = "def fragile(prompts, completions):\n    raise RuntimeError('no network')\n"
+
+
+def write(folder: Path, tail: str = "", reward: str = "turn", lr: float = 0.1, talk: str = "") -> Path:
+    with (folder / "faq.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["question", "answer"])
+        for i, word in enumerate(
+            ["apple", "pear", "plum", "cherry", "melon", "fig", "grape", "peach", "lemon", "berry"]
+        ):
+            rows.writerow([f"How do I peel a {word}?", f"Take a knife number {i}. Then peel the {word} slowly."])
+    config = folder / "desk.toml"
+    config.write_text(COMMON.format(reward=reward, lr=lr, talk=talk) + tail, encoding="utf-8")
+    return config
+
+
+def train(config: Path, *more: str) -> Result:
+    into = str(config.parent / "runs")
+    return CliRunner().invoke(app, ["dialogue", "train", str(config), "--into", into, *more], env={"COLUMNS": "120"})
+
+
+def test_choosing_answers_leaves_a_whole_folder_and_the_same_one_again(tmp_path: Path) -> None:
+    config = write(tmp_path, CANDIDATES)
+    done = train(config, "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["users"] == {"train": 4, "validation": 2, "heldout": 4}
+    assert [row["name"] for row in report["rows"]] == ["before", "after", "change"]
+    assert report["rows"][0]["kl"]["value"] == 0
+    run = tmp_path / "runs/desk"
+    assert json.loads((run / "manifest.json").read_text())["status"] == "done"
+    assert set(json.loads((run / "policy/weights.json").read_text())) == set(report["weights"])
+    history = (run / "history.jsonl").read_bytes()
+    assert len(history.splitlines()) == 2
+    stored = [json.loads(line) for line in (run / "transcripts.jsonl").read_text("utf-8").splitlines()]
+    assert len(stored) == 16
+    assert {t["law"] for t in stored} == {"before", "after"}
+    page = (run / "report.html").read_text("utf-8")
+    assert "Before and after" in page
+    assert "How do I peel" in page
+    refused = train(config)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.output
+    again = train(config, "--overwrite")
+    assert again.exit_code == 0, again.output
+    assert "J/β, nats a dialogue" in again.output
+    assert (run / "history.jsonl").read_bytes() == history
+
+
+def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path) -> None:
+    prior = tiny_chat()
+    prior.model.save_pretrained(tmp_path / "model")
+    prior.codec.tokenizer.save_pretrained(tmp_path / "model")
+    tail = '[prior]\nmodel = "model"\nsystem = ""\nhorizon = 6\ndtype = "float64"\n'
+    done = train(write(tmp_path, tail, lr=1e-3, talk="prompt_tokens = 400"), "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["law"] == "language model"
+    assert (tmp_path / "runs/desk/policy/model.safetensors").exists()
+    assert {h["step"] for h in report["history"]} == {1.0, 2.0}
+
+
+def test_a_reward_that_always_fails_keeps_the_dialogues_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(LOSES)
+    done = train(write(tmp_path, CANDIDATES, reward="bad.py:fragile"))
+    assert done.exit_code == 1
+    assert "failed in every held-out dialogue" in done.output.replace("\n", " ")
+    run = tmp_path / "runs/desk"
+    assert json.loads((run / "manifest.json").read_text())["status"] == "failed"
+    kept = [json.loads(line) for line in (run / "transcripts.jsonl").read_text().splitlines()]
+    assert len(kept) == 16
+    assert all("no network" in t["errors"][0] for t in kept)
+    assert all(json.loads(line)["skipped"] == 6 for line in (run / "history.jsonl").read_text().splitlines())
+
+
+def test_the_loop_of_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("dialogue_loop", ROOT / "examples/dialogue_loop.py")
+    assert spec is not None
+    assert spec.loader is not None
+    loop: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loop)
+    prior = tiny_chat()
+    assert full_policy(prior) is not None
+    info = loop.main(prior, updates=2)
+    assert info["grad_norm"] > 0
+    assert capsys.readouterr().out.count("J/β") == 2
