@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from credence.cli.chat import chat
 from credence.cli.diagnose import diagnose
+from credence.cli.dialogue_update import update
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
@@ -27,8 +29,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, sample, score, kl, diagnose, models, init):
+for command in (run, sample, score, kl, chat, diagnose, models, init):
     app.command()(command)
+dialogue = typer.Typer(name="dialogue", help="Learn from talks.", no_args_is_help=True, rich_markup_mode=None)
+for command in (update,):
+    dialogue.command()(command)
+app.add_typer(dialogue)
 
 
 def _version(asked: bool) -> None:

@@ -121,7 +121,7 @@ class Conversation:
             return "knowledge"
         if self.engine != "policy":
             return self.engine
-        if self.beta is not None and self.beta != self.own_beta:
+        if self.beta is not None and (self.policy is None or self.beta != self.own_beta):
             return "reweighted"
         return "prior" if self.policy is None else "policy"
 
