@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
-COMMANDS = ("run", "sample", "score", "kl", "diagnose", "models", "init")
+COMMANDS = ("run", "sample", "score", "kl", "diagnose", "ask", "models", "init")
+GROUPS = {"knowledge": ("show", "import", "fit")}
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -49,8 +50,15 @@ def test_each_command_has_help_and_json(command: str) -> None:
     assert "--json" in done.stdout
 
 
+@pytest.mark.parametrize(("group", "command"), [(g, c) for g, commands in GROUPS.items() for c in commands])
+def test_each_command_of_a_group_has_help_and_json(group: str, command: str) -> None:
+    done = CliRunner().invoke(app, [group, command, "--help"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert "--json" in done.stdout
+
+
 def test_version_and_an_unknown_command() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("credence ")
     assert CliRunner().invoke(app, ["smaple"]).exit_code == 2
     listed = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
-    assert all(f"  {command} " in listed for command in COMMANDS)
+    assert all(f"  {command} " in listed for command in (*COMMANDS, *GROUPS))

