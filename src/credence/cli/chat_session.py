@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from credence.study.approval import Approval
 
 
+def nobody_watches() -> None:
+    """No bar is shown."""
+
+
 class Leave(Exception):
     """The user wants to go."""
 
@@ -33,6 +37,7 @@ class Session:
     lang: str = "en"
     as_json: bool = False
     console: Any = field(init=False)
+    _advance: Callable[[], None] = field(default_factory=lambda: nobody_watches, init=False)
 
     def __post_init__(self) -> None:
         from credence.cli.terminal import out
@@ -65,8 +70,6 @@ class Session:
     def tick(self) -> None:
         """An engine took a step; `answer` puts something visible in its place."""
         self._advance()
-
-    _advance: Callable[[], None] = field(default=lambda: None, init=False)
 
     def answer(self, pieces: Iterator[str]) -> None:
         """Show a reply as it comes, and what there is to say of it."""
@@ -106,7 +109,7 @@ class Session:
             try:
                 text = "".join(pieces)
             finally:
-                self._advance = lambda: None
+                self._advance = nobody_watches
         self._label(self.words[talk.turns[-1].law])
         sys.stdout.write(visible(text) + "\n")
         sys.stdout.flush()
@@ -145,14 +148,18 @@ class Session:
         Raises:
             Leave: /quit.
         """
-        from credence.core.errors import ConfigError, nearest
+        from difflib import get_close_matches
+
+        from credence.core.errors import ConfigError
 
         name, _, rest = text[1:].strip().partition(" ")
         name = name.lower()
         if name in ("quit", "exit", "q"):
             raise Leave
         if name not in COMMANDS:
-            raise ConfigError(self.words["unknown"].format(f"/{name}", nearest(name, COMMANDS)))
+            close = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+            near = self.words["near"].format(close[0]) if close else ""
+            raise ConfigError(self.words["unknown"].format(f"/{name}", near))
         getattr(self, f"do_{name}")(rest.strip())
 
     def do_help(self, rest: str) -> None:

@@ -69,6 +69,7 @@ WORDS: dict[str, dict[str, str]] = {
         "(ratings: {n})",
         "belief none": "No ratings yet: nothing is known of your approval. /good, /bad and /better TEXT teach it.",
         "unknown": "unknown command {0}.{1} /help lists them; // sends a text that begins with a slash.",
+        "near": " Did you mean /{0}?",
         "lang now": "English from here on.",
         "help": "commands",
         "help good": "the last reply was good",
@@ -149,7 +150,8 @@ WORDS: dict[str, dict[str, str]] = {
         "belief approval": "您对上一条回复的认可：{mean:+.2f} ± {sd:.2f} 对数几率，点赞概率 {p:.0f} %"
         "（依据 {n} 条评价）",
         "belief none": "还没有评价：对您的认可一无所知。用 /good、/bad、/better 文本 来教它。",
-        "unknown": "没有命令 {0}。{1} /help 列出全部命令；// 可发送以斜杠开头的文字。",
+        "unknown": "没有命令 {0}。{1}/help 列出全部命令；// 可发送以斜杠开头的文字。",
+        "near": "您是想用 /{0} 吗？",
         "lang now": "从现在起使用中文。",
         "help": "命令",
         "help good": "上一条回复好",

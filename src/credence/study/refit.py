@@ -67,7 +67,7 @@ class Budget:
     measured: int = 48
 
 
-FAST = Budget(draws=24, epochs=2, steps=4, group=6, measured=24)
+FAST = Budget(draws=16, epochs=2, steps=4, group=4, measured=16)
 
 
 def next_folder(config: RunConfig, runs: Path = Path("runs")) -> Path:
@@ -171,7 +171,13 @@ class _Work:
         size = min(budget.prompts, len(contexts))
         look = Validation(contexts, max(2, budget.group), 5, key=self.key.fold("validation"))
         stages = (
-            (FORWARD, "dpg", DPG(size, budget.draws, budget.lr), max(1, budget.epochs * len(contexts) // size), stored),
+            (
+                FORWARD,
+                "dpg",
+                DPG(size, budget.draws, budget.lr, baseline=False),
+                max(1, budget.epochs * len(contexts) // size),
+                stored,
+            ),
             (REVERSE, "reinforce", Reinforce(size, budget.group, budget.lr / 1.5), budget.steps, None),
         )
         for title, name, learner, steps, batch in stages:

@@ -75,13 +75,15 @@ def changes_of(posterior: Posterior, policy: LMPolicy, heard: Heard) -> tuple[Ch
 
 def summed(changes: Sequence[Change], key: Key) -> dict[str, Estimate]:
     """Means over ratings of log π/π0 of good and of bad replies, and of the margins better − served, with intervals."""
-    pairs = [(c.margin_after, c.margin_before) for c in changes if None not in (c.margin_after, c.margin_before)]
+    pairs = [
+        (c.margin_after, c.margin_before) for c in changes if c.margin_after is not None and c.margin_before is not None
+    ]
     rows = {
         "liked": [c.after - c.before for c in changes if c.kind == "good"],
         "disliked": [c.after - c.before for c in changes if c.kind == "bad"],
-        "margin_before": [c.margin_before for c in changes if c.margin_before is not None],
-        "margin_after": [c.margin_after for c in changes if c.margin_after is not None],
-        "margin_gain": [a - b for a, b in pairs],
+        "margin_before": [before for _, before in pairs],
+        "margin_after": [after for after, _ in pairs],
+        "margin_gain": [after - before for after, before in pairs],
     }
     out: dict[str, Estimate] = {}
     for name, values in rows.items():
