@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
-COMMANDS = ("run", "sample", "score", "kl", "diagnose", "ask", "models", "init")
-GROUPS = {"knowledge": ("show", "import", "fit")}
+COMMANDS = ("run", "sample", "score", "kl", "chat", "diagnose", "ask", "models", "init")
+GROUPS = {"knowledge": ("show", "import", "fit"), "dialogue": ("update",)}
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -1,6 +1,7 @@
 """One talk on a screen or over a pipe: messages and commands in, replies out."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -137,6 +138,8 @@ class Session:
             notes.append(words["kl bound"].format(**info))
         if info.get("log_z", float("nan")) == info.get("log_z", 0.0):
             notes += [words["log z"].format(**info)] if "log_z" in info else []
+        if turn.kind == "answer" and turn.entries:
+            notes.append(words["rests on"].format(turn.entries[0], 100 * math.exp(info["log_p"])))
         if notes:
             self.tell("; ".join(notes))
         if info.get("ess", 99.0) < FEW:

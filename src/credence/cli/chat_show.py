@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Words = Mapping[str, str]
 SLIGHT, CLEAR, STRONG = 0.1, 0.5, 1.5
 """Nats from which a token counts as moved, clearly moved, strongly moved."""
+LONGEST = 400
+"""Pieces of a reply that are drawn; what follows is counted."""
 BAR = 24
 """Cells of a bar for probability one."""
 
@@ -44,9 +46,12 @@ def strip(why: "Why") -> "Text":
     from rich.text import Text
 
     out = Text()
-    for i, piece in enumerate(why.pieces):
-        style = surprise_style(-why.log_prior[i]) if why.log_policy is None else moved_style(why.moved[i])
-        out.append(piece_text(piece), style=style)
+    surprise = why.log_policy is None
+    found = why.whole([-p for p in why.log_prior] if surprise else why.moved)
+    for piece, nats in found[:LONGEST]:
+        out.append(piece_text(piece), style=surprise_style(nats) if surprise else moved_style(nats))
+    if len(found) > LONGEST:
+        out.append(f" … (+{len(found) - LONGEST})", style="dim")
     return out
 
 
@@ -124,8 +129,7 @@ def _evidence(why: "Why", words: Words) -> Any:  # noqa: ANN401 - rich's Table, 
 def _by_token(part: Any, why: "Why", words: Words) -> str:  # noqa: ANN401 - Weighed, of a room that --help does not load
     if not part.unfinished:
         return words["why at end"]
-    order = sorted(range(len(part.by_token)), key=lambda i: -abs(part.by_token[i]))[:4]
-    return "  ".join(f"{quoted(why.pieces[i])} {part.by_token[i]:+.2f}" for i in sorted(order) if part.by_token[i])
+    return "  ".join(f"{quoted(piece)} {nats:+.2f}" for piece, nats in why.most(part.by_token, 4))
 
 
 def show_belief(console: "Console", belief: Sequence[tuple[str, float]], words: Words) -> None:

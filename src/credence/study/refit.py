@@ -13,6 +13,7 @@ from rich.console import Console
 
 from credence.core.keys import Key
 from credence.core.protocols import Evidence
+from credence.core.types import Prompts
 from credence.diagnose.intervals import Group, bootstrap_all
 from credence.dialogue.feedback import FeedbackStore, Rating, Refit
 from credence.evidence.ended import Ended
@@ -42,6 +43,8 @@ LOAD, TEACH, DRAW = "loading the prior", "what the ratings teach", "prior draws 
 FORWARD, REVERSE = "training: forward KL on prior draws", "training: REINFORCE, KL in the return"
 MEASURE, SAVE = "before and after", "saving the policy"
 READING = "approval"
+SHORT = 64
+"""Tokens of a prompt up to which a training pass takes pieces of the usual size."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class _Work:
         with live.part(DRAW):
             key = self.key.fold("memory")
             drawn = draw_each(Importance(), key, posterior, heard.contexts, budget.draws, live.tick)
-        policy = self._policy(prior)
+        policy = self._policy(prior, heard.contexts)
         self._train(posterior, policy, heard, memory(drawn))
         with live.part(MEASURE):
             numbers, changes = self._measure(posterior, policy, heard, reduce(drawn, READING))
@@ -160,11 +163,16 @@ class _Work:
             self._save(made, found, policy, RunFolder(place, overwrite))
         return made
 
-    def _policy(self, prior: Reshaped) -> LMPolicy:
+    def _policy(self, prior: Reshaped, contexts: Prompts) -> LMPolicy:
         train = self.config.train
         if train.method == "full":
-            return full_policy(prior)
-        return lora_policy(prior, self.key.fold("adapters"), train.rank, train.alpha)
+            policy = full_policy(prior)
+        else:
+            policy = lora_policy(prior, self.key.fold("adapters"), train.rank, train.alpha)
+        # What a piece of a training pass holds in memory grows with the talk before the reply.
+        longest = max(len(ids) for ids in contexts.ids)
+        policy.train_tokens = max(prior.horizon, policy.train_tokens * SHORT // max(SHORT, longest))
+        return policy
 
     def _train(self, posterior: Posterior, policy: LMPolicy, heard: Heard, stored: Any) -> None:  # noqa: ANN401 - Batch
         budget, contexts = self.budget, heard.contexts
