@@ -40,19 +40,18 @@ class PooledHidden:
     @torch.no_grad()
     def __call__(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R d"]:
         """One row a reply."""
-        out: Tensor | None = None
+        if len(completions) == 0:
+            raise ConfigError("no reply was given: there is nothing to read.")
+        found: list[Tensor] = []
+        order: list[Tensor] = []
         for rows in self.lm.pieces(completions):
             part = trim(completions.rows(rows))
-            hidden = self.lm.hidden(prompts, part).double()
             read = part.mask.clone()
             read[:, 0] = part.lengths <= 1  # the state before the first token has read the prompt alone
             weight = read.double() / read.sum(-1, keepdim=True).clamp(min=1)
-            pooled = torch.einsum("rt,rtd->rd", weight, hidden)
-            out = pooled.new_zeros(len(completions), pooled.shape[1]) if out is None else out
-            out[rows] = pooled
-        if out is None:
-            raise ConfigError("no reply was given: there is nothing to read.")
-        return out
+            found.append(torch.einsum("rt,rtd->rd", weight, self.lm.hidden(prompts, part).double()))
+            order.append(rows)
+        return torch.cat(found)[torch.argsort(torch.cat(order))]
 
 
 @dataclass(frozen=True, eq=False)
