@@ -101,6 +101,7 @@ def _print(
     from rich.table import Table
 
     from credence.cli.terminal import say, shown
+    from credence.report.phrases import number as amount
     from credence.report.phrases import short
 
     if not first:
@@ -114,7 +115,7 @@ def _print(
         for name, nats in belief.top(top):
             known = name in {entry.name for entry in helpdesk.knowledge.entries}
             meant = helpdesk.knowledge.entry(name).question if known else name
-            table.add_row(f"{nats:.3f}", f"{math.exp(nats):.3f}", bar(math.exp(nats)), shown(short(meant, 60)))
+            table.add_row(amount(nats, 3), f"{math.exp(nats):.3f}", bar(math.exp(nats)), shown(short(meant, 60)))
         console.print(table)
         say(console, f"entropy {act.entropy:.3f} nats of {math.log(len(belief)):.3f}")
     said = {"answer": "answer", "clarify": "asks back", "unknown": "nothing fits", "talk": "small talk"}[act.kind]

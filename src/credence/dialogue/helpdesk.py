@@ -83,7 +83,8 @@ class Helpdesk:
     Raises:
         ConfigError: a setting outside its range.
 
-    Cost: one embedding of every question and answer when made (about 4 s for Debian's 147), then one an utterance.
+    Cost: one embedding of every question and answer when made (20 s of one core for Debian's 147; dialogue/vectors.py
+    keeps them), then one an utterance.
     Tests: tests/unit/test_helpdesk.py, tests/e2e/test_ask.py.
     """
 

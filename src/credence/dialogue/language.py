@@ -36,7 +36,7 @@ def check_language(code: str) -> str:
 def detect(texts: Iterable[str]) -> str:
     """Return "zh" for Han characters without kana, "en" for Latin letters with English words, else "und".
 
-    Tested on twelve languages in tests/unit/test_language.py.
+    Tested on nine languages in tests/unit/test_language.py.
     """
     text = " ".join(texts)
     scripts = Counter(_script(char) for char in text if char.isalpha())

@@ -43,7 +43,7 @@ class KeyFacts:
 
     A fact is a command, option, path, file name or anything else in backticks; a number; a name (a Latin word with a
     capital inside a sentence, any Latin word in a Chinese text); a rare word (in Chinese a rare pair of characters).
-    No word list of a language is needed beyond a few words of grammar. Tests: tests/unit/test_key_facts.py.
+    No word list of a language is needed beyond a few words of grammar. Tests: tests/unit/test_answer.py.
 
     Attributes:
         references: the answers among which rarity is counted; with none, all facts of a kind weigh the same.

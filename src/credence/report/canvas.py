@@ -37,16 +37,33 @@ DARK = Palette("#e8e6e1", "#a0a3ab", "#363a42", "#15171b", "#a0a3ab", "#f2a65a",
 PAGE = Palette(*(f"#0a0b{i:02x}" for i in range(1, 9)))
 """Stand-ins, replaced in the SVG by var(--ink) and so on."""
 
-_CHINESE_FONTS = ("PingFang SC", "Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "WenQuanYi Micro Hei")
+# matplotlib reads the first face of a collection, so that Debian's Noto Sans CJK goes by its Japanese name.
+_CHINESE_FONTS = (
+    "PingFang SC",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+)
+
+
+def chinese_fonts() -> list[str]:
+    """Fonts of this machine that matplotlib can draw Chinese with; empty where a PNG would show boxes."""
+    from matplotlib import font_manager
+
+    present = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in _CHINESE_FONTS if name in present]
 
 
 @contextmanager
 def style() -> Generator[None]:
     """Text as text, dollars as dollars, a Chinese font where a PNG needs one and the machine has it."""
-    from matplotlib import font_manager, rc_context
+    from matplotlib import rc_context
 
-    present = {font.name for font in font_manager.fontManager.ttflist}
-    fonts = ["DejaVu Sans", *(name for name in _CHINESE_FONTS if name in present)]
+    fonts = ["DejaVu Sans", *chinese_fonts()]
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "credence",
