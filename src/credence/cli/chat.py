@@ -36,7 +36,7 @@ def chat(
     model: Annotated[str | None, typer.Option("--model", help="The prior: smollm2, a folder, or a hub id.")] = None,
     system: Annotated[str | None, typer.Option("--system", help="System message, without --policy.")] = None,
     horizon: Annotated[
-        int | None, typer.Option("--horizon", min=1, help="Most tokens of a reply; else the run's, or 64.")
+        int | None, typer.Option("--horizon", min=1, help="Most tokens of a reply; else the run's, or 48.")
     ] = None,
     feedback: Annotated[
         Path | None, typer.Option("--feedback", help="The file that ratings are kept in; else the user's own.")
@@ -68,7 +68,7 @@ def chat(
     )
     talk.set_beta(beta)
     settings = FeedbackSettings() if served.taught is None else served.taught.settings
-    session = Session(talk, Approval(store, served.prior, name, settings), speaks, as_json)
+    session = Session(talk, Approval(store, served.prior, name, settings, served.taught), speaks, as_json)
     if not as_json:
         greet(session, served, knowledge, answers)
     if sys.stdin.isatty() and not as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS, language
 
 if TYPE_CHECKING:
+    from credence.cli.chat_wrap import Wrapped
     from credence.dialogue.chat import Conversation, Turn
     from credence.study.approval import Approval
 
@@ -90,14 +91,12 @@ class Session:
     def _stream(self, pieces: Iterator[str]) -> None:
         from credence.report.phrases import visible
 
-        self._label(self.words[self.talk.serving])
+        page = self._label(self.words[self.talk.serving])
         try:
             for piece in pieces:
-                sys.stdout.write(visible(piece))
-                sys.stdout.flush()
+                page.write(visible(piece))
         finally:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            page.finish()
 
     def _wait(self, pieces: Iterator[str]) -> None:
         from credence.cli.terminal import progress
@@ -111,14 +110,18 @@ class Session:
                 text = "".join(pieces)
             finally:
                 self._advance = nobody_watches
-        self._label(self.words[talk.turns[-1].law])
-        sys.stdout.write(visible(text) + "\n")
-        sys.stdout.flush()
+        page = self._label(self.words[talk.turns[-1].law])
+        page.write(visible(text))
+        page.finish()
 
-    def _label(self, name: str) -> None:
+    def _label(self, name: str) -> "Wrapped":
         from rich.text import Text
 
-        self.console.print(Text(f"{name} ▸ ", style="bold cyan"), end="")
+        from credence.cli.chat_wrap import Wrapped
+
+        label = Text(f"{name} ▸ ", style="bold cyan")
+        self.console.print(label, end="")
+        return Wrapped(self.console.width if self.console.is_terminal else 0, label.cell_len)
 
     def after(self, turn: "Turn") -> None:
         """What stands under a reply: how it ended, and what the engine measured."""
@@ -224,7 +227,11 @@ class Session:
             return
         found = None
         if self.approval is not None and talk.turns:
-            with progress(self.words["help belief"], None, self.as_json):
+            total = self.approval.work(talk.turns[-1])
+            if total:
+                with progress(self.words["reading"], total, self.as_json) as advance:
+                    found = self.approval.of(talk.turns[-1], advance)
+            else:
                 found = self.approval.of(talk.turns[-1])
         if found is None:
             self.done("belief", self.words["belief none"], ratings=0)

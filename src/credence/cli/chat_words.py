@@ -65,6 +65,7 @@ WORDS: dict[str, dict[str, str]] = {
         "why sum prior": "log π0 {0:.2f} nats over {1} tokens; evidence {2:+.2f} nats",
         "why law": "drawn by {0}: the posterior, not the policy, decided; log π/π0 shows the policy's share",
         "why trouble": "could not be read here: {0}",
+        "reading": "prompts read",
         "belief asked": "what you may be asking",
         "belief approval": "Your approval of the last reply: {mean:+.2f} ± {sd:.2f} logits, thumb up {p:.0f} % "
         "(ratings: {n})",
@@ -148,6 +149,7 @@ WORDS: dict[str, dict[str, str]] = {
         "why sum prior": "log π0 {0:.2f} 奈特，共 {1} 个词元；证据 {2:+.2f} 奈特",
         "why law": "由{0}抽取：起决定作用的是后验而非策略；log π/π0 只显示策略的部分",
         "why trouble": "此处无法读取：{0}",
+        "reading": "读取提示",
         "belief asked": "您可能在问",
         "belief approval": "您对上一条回复的认可：{mean:+.2f} ± {sd:.2f} 对数几率，点赞概率 {p:.0f} %"
         "（依据 {n} 条评价）",

@@ -38,22 +38,23 @@ def update(
     """Learn from all ratings. Always from the prior with all evidence: none counts twice; nothing new, nothing done."""
     from credence.cli.terminal import emit, err
     from credence.dialogue.feedback import FeedbackStore
-    from credence.evidence.ended import Ended
     from credence.study import build
     from credence.study.opinions import FeedbackSettings
     from credence.study.refit import FAST, Budget, refit
-    from credence.study.served import find_policy, run_config
+    from credence.study.served import HORIZON, find_policy, run_config
     from credence.study.toml import load_config
 
     settings = FeedbackSettings(beta, rule, k, features=features)
     if policy is not None:
         checked = run_config(find_policy(policy), config)
     else:
-        checked = load_config(config, [] if config else ["name=prior", "prior.horizon=64"])
+        checked = load_config(
+            config, [] if config else ["name=prior", f"prior.horizon={HORIZON}", "evidence.reward=[]"]
+        )
     if device:
         checked = load_config_device(checked, device)
     checked.check_training()
-    evidence = Ended(checked.evidence.ended.cut) if policy is None and config is None else build.evidence(checked)
+    evidence = build.evidence(checked)
     store = FeedbackStore(feedback)
     budget = FAST if fast else Budget()
     made = refit(store, checked, evidence, settings, budget, out_folder, overwrite, err(as_json))

@@ -93,6 +93,10 @@ class Centred:
         centre = torch.stack([self.usual(prompts, b).mean(0) for b in range(len(prompts))])
         return found - centre[completions.prompt.to(centre.device)].to(found)
 
+    def knows(self, ids: tuple[int, ...]) -> bool:
+        """Whether the prior's replies to this prompt are there already."""
+        return ids in self._seen
+
     def usual(self, prompts: Prompts, b: int) -> Float[Tensor, "n d"]:
         """(draws, d) features of the prior's own replies to one prompt."""
         ids = prompts.ids[b]

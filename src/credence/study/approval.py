@@ -1,7 +1,9 @@
 """The belief over a user's approval of one reply, from all ratings so far."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from credence.core.types import Prompts
 from credence.dialogue.chat import Turn
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import prompts_of
@@ -9,7 +11,7 @@ from credence.dialogue.stream import as_row
 from credence.evidence.feedback import Head
 from credence.prior.features import Centred
 from credence.prior.reshape import Reshaped
-from credence.study.opinions import FeedbackSettings, centred, hear, learn, ratings_print
+from credence.study.opinions import FeedbackSettings, Taught, centred, hear, learn
 
 
 @dataclass(frozen=True)
@@ -22,32 +24,69 @@ class Approved:
     ratings: int
 
 
+def no_tick() -> None:
+    """Nobody watches."""
+
+
 @dataclass(eq=False)
 class Approval:
     """Fits the reward belief to the ratings that stand, and again whenever they have changed.
 
-    Cost: 16 prior draws a context when it is first seen, and a pass a rated reply at each fit.
+    Args:
+        store: the ratings.
+        prior: whose states are the features.
+        model: its name, as ratings carry it.
+        settings: how ratings become a reward.
+        taught: what an update has already fitted, taken while the ratings are still the same.
+
+    Cost: 16 prior draws a prompt when it is first seen, and a pass a rated reply at each fit.
     """
 
     store: FeedbackStore
     prior: Reshaped
     model: str
     settings: FeedbackSettings = field(default_factory=FeedbackSettings)
-    _fitted: tuple[str, Head, Centred] | None = None
+    taught: Taught | None = None
+    _fitted: tuple[tuple[int, ...], Head] | None = None
+    _features: Centred = field(init=False)
 
-    def of(self, turn: Turn) -> Approved | None:
-        """What is believed of this reply; None without any rating."""
+    def __post_init__(self) -> None:
+        self._features = centred(self.settings, self.prior)
+        if self.taught is not None and self.taught.settings == self.settings:
+            self._fitted = (self.taught.ratings, self.taught.head)
+
+    def work(self, turn: Turn) -> int:
+        """Prompts that must be read before `of` can answer."""
+        standing = self.store.standing()
+        if not standing or not turn.ids:
+            return 0
+        prompts = [prompts_of(self.prior, turn.messages).ids[0]]
+        if self._stale(standing):
+            prompts += [prompts_of(self.prior, r.messages).ids[0] for r in standing]
+        return len({ids for ids in prompts if not self._features.knows(ids)})
+
+    def of(self, turn: Turn, tick: Callable[[], None] = no_tick) -> Approved | None:
+        """What is believed of this reply; None without any rating. `tick` is called `work` times."""
         standing = self.store.standing()
         if not standing or not turn.ids:
             return None
-        head, features = self._head(standing)
-        phi = features(prompts_of(self.prior, turn.messages), as_row(turn.ids, turn.ended))
+        if self._fitted is None or self._stale(standing):
+            heard = hear(standing, self.prior, self.model)
+            self._read(heard.contexts, tick)
+            evidence, _, _ = learn(heard, self.settings, self.prior, self._features)
+            self._fitted = (tuple(r.id for r in standing), evidence.head)
+        prompts = prompts_of(self.prior, turn.messages)
+        self._read(prompts, tick)
+        head = self._fitted[1]
+        phi = self._features(prompts, as_row(turn.ids, turn.ended))
         mean, sd = head.reward(phi)
         return Approved(float(mean[0]), float(sd[0]), float(head.approval(phi)[0]), len(standing))
 
-    def _head(self, standing: tuple[Rating, ...]) -> tuple[Head, Centred]:
-        digits = ratings_print(standing, self.settings, "")
-        if self._fitted is None or self._fitted[0] != digits:
-            evidence, _, _ = learn(hear(standing, self.prior, self.model), self.settings, self.prior)
-            self._fitted = (digits, evidence.head, centred(self.settings, self.prior))
-        return self._fitted[1], self._fitted[2]
+    def _stale(self, standing: tuple[Rating, ...]) -> bool:
+        return self._fitted is None or self._fitted[0] != tuple(r.id for r in standing)
+
+    def _read(self, prompts: Prompts, tick: Callable[[], None]) -> None:
+        for b, ids in enumerate(prompts.ids):
+            if not self._features.knows(ids):
+                self._features.usual(prompts, b)
+                tick()

@@ -16,7 +16,6 @@ from credence.core.protocols import Evidence
 from credence.core.types import Prompts
 from credence.diagnose.intervals import Group, bootstrap_all
 from credence.dialogue.feedback import FeedbackStore, Rating, Refit
-from credence.evidence.ended import Ended
 from credence.evidence.feedback import left_out, save_head
 from credence.evidence.product import Product
 from credence.evidence.strength import factors
@@ -35,7 +34,7 @@ from credence.study.collect import draw_each, draw_policy, memory, reduce, score
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder, check_place
 from credence.study.live import Live
-from credence.study.opinions import FILE, HEAD, FeedbackSettings, Heard, Taught, hear, learn, ratings_print
+from credence.study.opinions import FILE, HEAD, FeedbackSettings, Heard, Taught, centred, hear, learn, ratings_print
 from credence.study.refit_report import Change, Refitted, changes_of, mean_over, plain_tree, summed, update_card
 from credence.study.ruler import Ruler
 
@@ -84,7 +83,7 @@ def next_folder(config: RunConfig, runs: Path = Path("runs")) -> Path:
 def refit(
     store: FeedbackStore,
     config: RunConfig,
-    evidence: Evidence | None,
+    evidence: Evidence,
     settings: FeedbackSettings,
     budget: Budget,
     folder: Path | None = None,
@@ -96,7 +95,7 @@ def refit(
     Args:
         store: the ratings.
         config: the prior, and how a policy is built on it.
-        evidence: what is good besides the ratings; None: that a reply comes to its end.
+        evidence: what is good besides the ratings, as `config` says it.
         settings: how ratings become nats.
         budget: how much is spent.
         folder: where to; the next free one by default.
@@ -137,17 +136,19 @@ class _Work:
         self.history: list[dict[str, Any]] = []
 
     def run(
-        self, standing: Sequence[Rating], evidence: Evidence | None, place: Path, overwrite: bool, digits: str
+        self, standing: Sequence[Rating], evidence: Evidence, place: Path, overwrite: bool, digits: str
     ) -> Refitted:
         live, budget = self.live, self.budget
         with live.part(LOAD):
             prior = build.prior(self.config)
         with live.part(TEACH):
-            heard = hear(standing, prior, self.config.prior.model)
-            taught, opinions, scale = learn(heard, self.settings, prior)
+            heard, features = hear(standing, prior, self.config.prior.model), centred(self.settings, prior)
+            for b in range(len(heard.contexts)):
+                features.usual(heard.contexts, b)
+                live.tick((b + 1) / len(heard.contexts))
+            taught, opinions, scale = learn(heard, self.settings, prior, features)
             predicted = left_out(opinions, scale, self.settings.tau)
-            base: Evidence = Ended(self.config.evidence.ended.cut) if evidence is None else evidence
-            posterior = Posterior(prior, Product((*factors(base), taught)))
+            posterior = Posterior(prior, Product((*factors(evidence), taught)))
             live.say(f"  {len(standing)} ratings of {len(heard.contexts)} prompts")
         with live.part(DRAW):
             key = self.key.fold("memory")

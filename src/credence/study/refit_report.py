@@ -93,10 +93,10 @@ def summed(changes: Sequence[Change], key: Key) -> dict[str, Estimate]:
 
 
 def mean_over(values: Tensor, key: Key, name: str) -> dict[str, Estimate]:
-    """Mean of (N, 1) values, its interval over the N: a single one has no interval, and says so by its width."""
+    """Mean of (N, 1) values, its interval over the N: of a single one NaN, as it is not known."""
     if len(values) < 2:
         value = float(values.mean())
-        return {name: Estimate(value, -float("inf"), float("inf"))}
+        return {name: Estimate(value, float("nan"), float("nan"))}
     groups: list[Group] = [{"x": v[None]} for v in values]
     found = bootstrap_all(lambda g: {name: sum(float(x["x"].mean()) for x in g) / len(g)}, groups, key)
     return {name: Estimate(*found[name])}
