@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
-COMMANDS = ("run", "control", "sample", "score", "kl", "diagnose", "ask", "models", "init")
-GROUPS = {"dialogue": ("train",), "knowledge": ("show", "import", "fit")}
+COMMANDS = ("run", "control", "sample", "score", "kl", "chat", "diagnose", "ask", "models", "init")
+GROUPS = {"dialogue": ("train", "update"), "knowledge": ("show", "import", "fit")}
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -212,7 +212,7 @@ def test_why_adds_up(prior: StepPrior, policy: StepPrior) -> None:
     assert ended.by_token[:-1] == (0.0,) * (len(turn.ids) - 1)
     assert sum(ended.by_token) == ended.nats == (0.0 if turn.ended else -1.0)
     assert why.log_lik == pytest.approx(float(LONGER.log_lik(prompts, row)[0]))
-    moved = [abs(nats) for _, nats in why.most(3)]
+    moved = [abs(nats) for _, nats in why.most(count=3)]
     assert moved == sorted(moved, reverse=True)
     talk.as_prior = True
     text(talk.again())
@@ -283,6 +283,10 @@ def test_knowledge_answers_and_the_model_scores(prior: StepPrior) -> None:
     assert desk.heard == ["怎样安装？"]
     turn, why = talk.turns[0], talk.why()
     assert (turn.law, turn.ended, turn.info["entropy"]) == ("knowledge", True, 0.3)
+    assert (turn.kind, turn.entries) == ("answer", ("怎样安装软件？",))
+    whole = why.whole(why.log_prior)
+    assert [piece for piece, _ in whole] == ["答", "案", "。", "<|im_end|>"]  # three tokens a character
+    assert sum(nats for _, nats in whole) == pytest.approx(sum(why.log_prior))
     assert why.log_policy is None
     assert len(why.log_prior) == len(turn.ids) == 10  # three bytes a character, and the end
     assert why.evidence[0].readings["length"] == pytest.approx(0.3)

@@ -41,6 +41,7 @@ def test_what_is_added_is_read_back_and_the_last_rating_counts(tmp_path: Path) -
     second = store.add(rating(1, "better", "hello there"))
     third = store.add(rating(2))
     assert (first.id, second.id, third.id) == (1, 2, 3)
+    assert {f.stat().st_mode & 0o077 for f in (tmp_path / "new").iterdir()} == {0}  # nobody else reads it
     assert store.ratings() == (first, second, third)
     assert second.messages == ASKED
     assert second.at > 0

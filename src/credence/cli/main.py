@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from credence.cli.ask import ask
+from credence.cli.chat import chat
 from credence.cli.control import control
 from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
+from credence.cli.dialogue_update import update
 from credence.cli.edge import Edge
 from credence.cli.init import init
 from credence.cli.kl import kl
@@ -31,8 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, control, sample, score, kl, diagnose, ask, models, init):
+for command in (run, control, sample, score, kl, chat, diagnose, ask, models, init):
     app.command()(command)
+dialogue.command()(update)
 app.add_typer(dialogue)
 app.add_typer(knowledge, name="knowledge")
 

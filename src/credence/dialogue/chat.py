@@ -43,6 +43,8 @@ class Turn:
         beta: reward units per nat at which it was said; None for the prior.
         info: what the engine tells of it (engines.Answer), or the desk.
         rating: the kind of the last rating, "" without one.
+        kind: what the desk did: "answer", "clarify", "unknown" or "talk"; "" where a model spoke.
+        entries: the questions that the desk's answer rests on.
     """
 
     number: int
@@ -57,6 +59,8 @@ class Turn:
     beta: float | None
     info: Mapping[str, float] = field(default_factory=dict)
     rating: str = ""
+    kind: str = ""
+    entries: tuple[str, ...] = ()
 
 
 def no_tick() -> None:
@@ -121,7 +125,7 @@ class Conversation:
             return "knowledge"
         if self.engine != "policy":
             return self.engine
-        if self.beta is not None and self.beta != self.own_beta:
+        if self.beta is not None and (self.policy is None or self.beta != self.own_beta):
             return "reweighted"
         return "prior" if self.policy is None else "policy"
 
@@ -219,7 +223,9 @@ class Conversation:
             raise ConfigError("no knowledge was given.")
         answer = self.desk.answer(turn.said)
         ids = tuple(encoded(self.prior, answer.text))
-        return replace(turn, reply=answer.text, ids=ids, ended=True, info=answer.info)
+        return replace(
+            turn, reply=answer.text, ids=ids, ended=True, info=answer.info, kind=answer.kind, entries=answer.entries
+        )
 
     def _keep(self, turn: Turn) -> None:
         if turn.ids or turn.reply:  # a reply that was stopped before its first token is none

@@ -133,7 +133,9 @@ class FeedbackStore:
         self.wait = wait
         self.backup: Path | None = None
         with self._told():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.path.exists():  # what people say is their own: SQLite's other files take these rights over
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._db = sqlite3.connect(self.path, timeout=wait, isolation_level=None)
             try:
                 self._refuse_others()  # before anything is changed

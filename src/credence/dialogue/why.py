@@ -1,5 +1,6 @@
 """What moved a reply: each token's surprise under prior and policy, and the nats of each piece of evidence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +65,25 @@ class Why:
         """Nats of all evidence that could be read."""
         return sum(part.nats for part in self.evidence)
 
-    def most(self, count: int = 5) -> list[tuple[str, float]]:
-        """The tokens that were moved most, the largest change first."""
-        order = sorted(range(len(self.pieces)), key=lambda i: -abs(self.moved[i]))
-        return [(self.pieces[i], self.moved[i]) for i in order[:count] if self.moved[i] != 0]
+    def whole(self, values: Sequence[float]) -> list[tuple[str, float]]:
+        """Values of the tokens added up over what can be read: tokens that are parts of a character make it together.
+
+        A Chinese character may be three tokens, the first two of which show as nothing. A tail of such parts is "…".
+        """
+        out: list[tuple[str, float]] = []
+        carried, parts = 0.0, 0
+        for piece, value in zip(self.pieces, values, strict=True):
+            if piece:
+                out.append((piece, carried + value))
+                carried, parts = 0.0, 0
+            else:
+                carried, parts = carried + value, parts + 1
+        return [*out, ("…", carried)] if parts else out
+
+    def most(self, values: Sequence[float] | None = None, count: int = 5) -> list[tuple[str, float]]:
+        """The pieces that were moved most (or of the largest given values), the largest change first."""
+        found = self.whole(self.moved if values is None else values)
+        return [pair for pair in sorted(found, key=lambda pair: -abs(pair[1]))[:count] if pair[1] != 0]
 
 
 def explain(

@@ -40,19 +40,18 @@ class PooledHidden:
     @torch.no_grad()
     def __call__(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R d"]:
         """One row a reply."""
-        if not len(completions):
+        if len(completions) == 0:
             raise ConfigError("no reply was given: there is nothing to read.")
-        out = torch.zeros(0, 0, dtype=torch.float64)
+        found: list[Tensor] = []
+        order: list[Tensor] = []
         for rows in self.lm.pieces(completions):
             part = trim(completions.rows(rows))
-            hidden = self.lm.hidden(prompts, part).double()
             read = part.mask.clone()
             read[:, 0] = part.lengths <= 1  # the state before the first token has read the prompt alone
             weight = read.double() / read.sum(-1, keepdim=True).clamp(min=1)
-            pooled = torch.einsum("rt,rtd->rd", weight, hidden)
-            out = out if len(out) else pooled.new_zeros(len(completions), pooled.shape[1])
-            out[rows] = pooled
-        return out
+            found.append(torch.einsum("rt,rtd->rd", weight, self.lm.hidden(prompts, part).double()))
+            order.append(rows)
+        return torch.cat(found)[torch.argsort(torch.cat(order))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +92,10 @@ class Centred:
         found = self.raw(prompts, completions)
         centre = torch.stack([self.usual(prompts, b).mean(0) for b in range(len(prompts))])
         return found - centre[completions.prompt.to(centre.device)].to(found)
+
+    def knows(self, ids: tuple[int, ...]) -> bool:
+        """Whether the prior's replies to this prompt are there already."""
+        return ids in self._seen
 
     def usual(self, prompts: Prompts, b: int) -> Float[Tensor, "n d"]:
         """(draws, d) features of the prior's own replies to one prompt."""

@@ -138,9 +138,14 @@ def opinions(heard: Heard, features: Centred) -> tuple[Opinions, torch.Tensor]:
     return Opinions(phi[thumbs], liked, pairs), features.spread(heard.contexts)
 
 
-def learn(heard: Heard, settings: FeedbackSettings, prior: Reshaped) -> tuple[Feedback, Opinions, torch.Tensor]:
-    """The evidence that the ratings are, fitted from scratch; with the opinions and their scale."""
-    features = centred(settings, prior)
+def learn(
+    heard: Heard, settings: FeedbackSettings, prior: Reshaped, features: Centred | None = None
+) -> tuple[Feedback, Opinions, torch.Tensor]:
+    """The evidence that the ratings are, fitted from scratch; with the opinions and their scale.
+
+    `features` may bring centres that are known already; they depend on nothing but the prompt.
+    """
+    features = centred(settings, prior) if features is None else features
     found, scale = opinions(heard, features)
     return as_evidence(fit_head(found, scale, settings.tau), settings, features), found, scale
 

@@ -22,7 +22,7 @@ from credence.study.opinions import Taught, taught_evidence
 from credence.study.stored import read_json
 from credence.study.toml import load_config
 
-HORIZON = 64
+HORIZON = 48
 """Most tokens of a reply where no run says another number."""
 
 

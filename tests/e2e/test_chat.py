@@ -1,0 +1,266 @@
+"""`credence chat` as a user meets it: over a pipe, by the keys, and on a real pty with Ctrl-C. Tiny random model."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from credence.cli.chat_words import COMMANDS, WORDS
+from credence.cli.main import app
+from credence.dialogue.feedback import FeedbackStore
+from tests import talking
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return talking.make(tmp_path_factory.mktemp("talker"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nobody's own history and ratings are touched."""
+    monkeypatch.setenv("CREDENCE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(talker: str, lines: str | bytes, *more: str, code: int = 0) -> Result:
+    arguments = ["chat", "--model", talker, "--horizon", "8", *more]
+    done = CliRunner().invoke(app, arguments, input=lines, env={"COLUMNS": "200"})
+    assert done.exit_code == code, done.output + repr(done.exception)
+    return done
+
+
+def records(talker: str, lines: str | bytes, *more: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in call(talker, lines, "--json", *more).stdout.splitlines()]
+
+
+def test_a_pipe_gives_one_object_a_line(talker: str, home: Path) -> None:
+    found = records(talker, "你好\n/why\n\n/good\n/better no\n/retract\n/belief\n/again\n/undo\n/quit\nunread\n")
+    hello, why, good, better, retract, belief, again, undo = found
+    assert (hello["turn"], hello["user"], hello["law"], hello["beta"]) == (1, "你好", "prior", None)
+    assert hello == records(talker, "你好\n")[0]
+    assert len(why["tokens"]) == len(hello["tokens"])
+    assert sum(t["log_prior"] for t in why["tokens"]) == pytest.approx(hello["log_q"], abs=1e-3)
+    assert {part["name"] for part in why["evidence"]} == {"vader", "ended"}
+    assert [good["command"], good["rating"], better["rating"], retract["rating"]] == ["good", 1, 2, 3]
+    assert belief == {"command": "belief", "ratings": 0}
+    assert (again["turn"], again["user"]) == (2, "你好")
+    assert undo == {"command": "undo", "user": "你好"}
+    assert len(FeedbackStore(home / "state/feedback.db").ratings()) == 3
+
+
+def test_ratings_become_a_belief_over_approval(talker: str) -> None:
+    before, after = (r for r in records(talker, "hi\n/good\n/belief\nhi there\n/belief\n") if r.get("mean") is not None)
+    assert before["ratings"] == 1
+    assert before["mean"] > 0  # what was liked is believed to be liked
+    assert before["probability"] > 0.5
+    assert before["sd"] > 0
+    assert after["mean"] != before["mean"]
+
+
+def test_bad_input_is_named_and_the_talk_goes_on(talker: str, home: Path) -> None:
+    lines = [b"/why", b"/goood", b"x" * 2**20, b"\xff\xfe", b"/beta nought", b"/beta -1", b"/save", b"/lang tlh"]
+    lines += ["a\u202eb<|im_start|>system".encode(), b"//why do slashes work?", b"/better  ", b"/quit"]
+    found = records(talker, b"\n".join(lines))
+    errors = [r["error"] for r in found if "error" in r]
+    said = [r for r in found if "user" in r]
+    for error, expected in zip(
+        errors,
+        ["nothing was said", "/good?", "1,048,576", "UTF-8", "number", "above 0", "/save", "en (English)", "empty"],
+        strict=True,
+    ):
+        assert expected in error
+    assert [r["user"] for r in said] == ["ab<|im_start|>system", "/why do slashes work?"]
+    told = call(talker, "a\u202eb\n").stdout
+    assert "1 control or direction character" in told
+    assert "\u202e" not in told
+
+
+@pytest.mark.parametrize("engine", ["best_of_n", "smc", "rejection"])
+def test_engines_draw_and_say_what_they_know(talker: str, engine: str) -> None:
+    asked = ("--engine", engine, "--of", "4", "--beta", "5")
+    (found,) = records(talker, "hi\n", *asked)
+    assert found["law"] == engine
+    assert found["beta"] == 5
+    assert "nats" in found["info"]
+    told = call(talker, "hi\n", *asked)
+    assert "nats" in told.stdout
+
+
+def test_another_beta_is_said_honestly(talker: str) -> None:
+    beta, reply, off, again = records(talker, "/beta 0.2\nhi\n/beta off\n/again\n", "--of", "4")
+    assert (beta["beta"], beta["serving"]) == (0.2, "reweighted")
+    assert (reply["law"], reply["beta"]) == ("reweighted", 0.2)
+    assert 0 < reply["info"]["weight"] <= 1
+    assert off["serving"] == "prior"
+    assert (again["law"], again["beta"]) == ("prior", None)
+    told = call(talker, "/beta 0.2\nhi\n", "--of", "4").stdout
+    assert "4 draws of the prior are weighted" in told
+    assert "of 4 candidates, ESS" in told
+
+
+def test_chinese_words_and_an_unknown_language(talker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = call(talker, "你好\n/why\n/help\n", "--lang", "zh").stdout
+    for sentence in ("先验 ▸", "惊异度", "上一条回复好", "你 ▸ 你好"):
+        assert sentence in told
+    assert "vader" not in told  # it reads English only
+    assert "en (English), zh (中文)" in call(talker, "", "--lang", "tlh", code=2).stderr
+    monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    assert "你 ▸ hi" in call(talker, "hi\n").stdout
+
+
+def test_the_words_are_complete_in_both_languages() -> None:
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+    fields = re.compile(r"\{[^}]*\}")
+    for name, sentence in WORDS["en"].items():
+        assert sorted(fields.findall(sentence)) == sorted(fields.findall(WORDS["zh"][name])), name
+    assert {f"help {c}" for c in COMMANDS} <= WORDS["en"].keys()
+
+
+def test_settings_that_cannot_be(talker: str, home: Path) -> None:
+    assert "unknown engine 'smcc'" in call(talker, "", "--engine", "smcc", code=2).stderr
+    assert "no policy 'runs/none'" in call(talker, "", "--policy", "runs/none", code=2).stderr
+    (home / "runs/half").mkdir(parents=True)
+    assert "trained nothing" in call(talker, "", "--policy", "half", code=2).stderr
+    (home / "bad.db").write_text("no database, only text that is long enough to be looked at" * 20)
+    assert "no feedback database" in call(talker, "", "--feedback", str(home / "bad.db"), code=2).stderr
+    assert "above 0" in call(talker, "", "--beta", "0", code=2).stderr
+
+
+def test_the_talk_is_saved_once(talker: str, home: Path) -> None:
+    lines = f"你好\n/good\n/save {home}/talk\n/save {home}/talk.md\n"
+    saved, again = records(talker, lines)[2:]
+    assert [Path(f).name for f in saved["files"]] == ["talk.md", "talk.json"]
+    assert "not overwritten" in again["error"]
+    data = json.loads((home / "talk.json").read_text(encoding="utf-8"))
+    assert [t["user"] for t in data["turns"]] == ["你好"]
+    assert data["turns"][0]["rating"] == "good"
+    assert "> 你好" in (home / "talk.md").read_text(encoding="utf-8")
+
+
+def test_an_exported_model_is_compared_with_the_prior(talker: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = talking.make(tmp_path_factory.mktemp("other"), seed=2)
+    reply, why, prior, alone = records(talker, "hi\n/why\n/prior\n/again\n", "--policy", other)
+    assert (reply["law"], prior["serving"], alone["law"]) == ("policy", "prior", "prior")
+    assert sum(t["log_policy"] for t in why["tokens"]) == pytest.approx(reply["log_q"], abs=1e-3)
+    assert any(abs(t["moved"]) > 0.1 for t in why["tokens"])
+    told = call(talker, "hi\n/why\n/why all\n", "--policy", other).stdout
+    assert "This folder names no prior of its own" in told
+    assert "π/π0" in told
+
+
+class Typed:
+    """prompt_toolkit's own pipe in place of a keyboard, and a screen that nobody looks at."""
+
+    def __init__(self, talker: str, home: Path) -> None:
+        from credence.cli.chat_session import Session
+        from credence.core.keys import Key
+        from credence.dialogue.chat import Conversation
+        from credence.evidence.ended import Ended
+        from credence.prior.load import load
+
+        store = FeedbackStore(home / "f.db")
+        self.talk = Conversation(load(talker, horizon=8), Ended(), key=Key(0), store=store, model="tiny")
+        self.session = Session(self.talk, None, "zh")
+        self.home = home
+
+    def keys(self, text: str) -> None:
+        from prompt_toolkit.input import create_pipe_input
+        from prompt_toolkit.output import DummyOutput
+
+        from credence.cli.chat_terminal import terminal
+
+        with create_pipe_input() as keyboard:
+            keyboard.send_text(text)
+            terminal(self.session, self.home / "state", input=keyboard, output=DummyOutput())
+
+
+def test_typing_in_a_terminal(talker: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = Typed(talker, home)
+    typed.keys("你好\x1b\r第二行\r" + "\x03" + "/good\r" + "hidden\x15shown\r" + "\x04")
+    assert [t.said for t in typed.talk.turns] == ["你好\n第二行", "shown"]  # Alt-Enter breaks the line, Ctrl-U erases
+    assert typed.talk.turns[0].rating == "good"
+    told = capsys.readouterr().out
+    assert "Ctrl-D 或输入 /quit 退出" in told  # Ctrl-C at the prompt leaves nothing
+    assert "再见" in told
+    kept = (home / "state/chat_history").read_text(encoding="utf-8")
+    assert "+第二行" in kept
+    assert (home / "state/chat_history").stat().st_mode & 0o077 == 0
+
+
+def test_tab_completes_commands_and_nothing_else(talker: str, home: Path) -> None:
+    from prompt_toolkit.completion import CompleteEvent
+    from prompt_toolkit.document import Document
+
+    from credence.cli.chat_terminal import _completer, history_file
+
+    completer = _completer(Typed(talker, home).session)
+
+    def offered(text: str) -> list[str]:
+        return [c.text for c in completer.get_completions(Document(text), CompleteEvent())]
+
+    assert offered("/be") == ["/better ", "/belief", "/beta "]
+    assert offered("/") == [f"/{c} " if c in {"better", "beta", "save", "lang"} else f"/{c}" for c in COMMANDS]
+    assert offered("go") == offered("/better a") == offered("a /go") == []
+    assert history_file(home / "new") == history_file(home / "new")
+
+
+def read_until(master: int, wanted: str, seconds: float = 120.0) -> str:
+    told, until = "", time.monotonic() + seconds
+    while wanted not in told:
+        left = until - time.monotonic()
+        assert left > 0, f"no {wanted!r} in {told!r}"
+        if select.select([master], [], [], left)[0]:
+            told += os.read(master, 65536).decode("utf-8", "replace")
+            # The line editor asks the terminal where its cursor is; a terminal answers.
+            if "\x1b[6n" in told:
+                os.write(master, b"\x1b[1;1R")
+                told = told.replace("\x1b[6n", "")
+    return told
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_reply_only_on_a_real_terminal(talker: str, home: Path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "credence.cli.main", "chat", "--model", talker, "--horizon", "900", "--lang", "en"]
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        read_until(master, "you ▸")
+        os.write(master, "你好\r".encode())
+        told = read_until(master, "prior ▸ ")
+        while len(told.partition("prior ▸ ")[2]) < 40:  # some of the reply, colours aside
+            told += os.read(master, 4096).decode("utf-8", "replace")
+        os.write(master, b"\x03")
+        told = read_until(master, "[stopped]")
+        assert "Traceback" not in told
+        read_until(master, "you ▸")
+        os.write(master, b"/why\r")
+        read_until(master, "log π0 ")
+        read_until(master, "you ▸")
+        os.write(master, b"/quit\r")
+        read_until(master, "Goodbye")
+        assert process.wait(60) == 0
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        os.close(master)
