@@ -215,7 +215,7 @@ def expected_gradient(agent: DialogueAgent, paths: list[Path], size: int = 2) ->
     policy = agent.policy
     assert isinstance(policy, TabularPolicy)
     total = torch.zeros_like(policy.logits)
-    step, policy.step = policy.step, lambda lr: {}  # type: ignore[method-assign]
+    step, policy.step = policy.step, lambda lr: {}
     try:
         # the loss does not know the order of its dialogues, so each set of them stands for all its orders
         for group in combinations_with_replacement(paths, size):
@@ -227,7 +227,7 @@ def expected_gradient(agent: DialogueAgent, paths: list[Path], size: int = 2) ->
             assert policy.logits.grad is not None
             total += orders * chance * policy.logits.grad
     finally:
-        policy.step = step  # type: ignore[method-assign]
+        policy.step = step
         policy.logits.grad = None
     return total.detach()
 

@@ -32,7 +32,7 @@ def retriever() -> Retriever:
 
 
 def prior(count: int = 3, **given: object) -> CandidatePrior:
-    return CandidatePrior(versions([e.answer for e in ENTRIES], (12, 80)), retriever(), count, **given)  # type: ignore[arg-type]
+    return CandidatePrior(versions([e.answer for e in ENTRIES], (12, 80)), retriever(), count, **given)
 
 
 def test_the_base_measure_is_the_mixture() -> None:
@@ -96,11 +96,11 @@ def test_the_gradient_is_that_of_the_log_law() -> None:
     agent = DialogueAgent(policy, base)
     talk = [{"role": "user", "content": "如何升级系统？"}]
     actions = [agent.select_action(talk) for _ in range(2)]
-    policy.step = lambda lr: {}  # type: ignore[method-assign]
+    policy.step = lambda lr: {}
     agent.update_model([[talk], [talk]], [[a] for a in actions], [[1.0], [-2.0]])
     law = policy.law(actions[0].said.prompt)
     wanted = -(3.0 * law[actions[0].said.ids[0]] - 3.0 * law[actions[1].said.ids[0]]) / 2
-    assert torch.allclose(policy.weights.grad, torch.autograd.grad(wanted, policy.weights)[0])  # type: ignore[arg-type]
+    assert torch.allclose(policy.weights.grad, torch.autograd.grad(wanted, policy.weights)[0])
     assert isinstance(base.score(policy.codec.prompts([talk]), _one(0, 5)), torch.Tensor)
 
 

@@ -141,7 +141,7 @@ def test_rewards_of_any_size_leave_the_pieces_equal(agent: DialogueAgent) -> Non
     for tokens in (10_000, 12):
         agent.policy.train_tokens = tokens  # type: ignore[attr-defined]
         agent.version = 0
-        agent.policy.step = lambda lr: {}  # type: ignore[method-assign]
+        agent.policy.step = lambda lr: {}
         learn_from(agent, talks)
         found.append(_flat_gradient(agent.policy))
     assert found[0] == pytest.approx(found[1], rel=1e-9)

@@ -21,8 +21,8 @@ from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import encoded, fitted, prompts_of
 from credence.dialogue.stream import Draw, stream
+from credence.dialogue.talk import Message, accept, scrub
 from credence.dialogue.why import Why, explain
-from credence.dialogue.window import Message, clean, scrub
 from credence.evidence.strength import at_beta, beta_of
 
 
@@ -157,7 +157,7 @@ class Conversation:
         Raises:
             ConfigError: empty, or longer than can be read.
         """
-        said, taken_out = clean(text)
+        said, taken_out = accept(text)
         self._fitted(said)
         self.heard, self.taken_out = said, taken_out
 
@@ -292,8 +292,8 @@ class Conversation:
         if kind == "retract" and not turn.rating:
             raise ConfigError("the last reply was not rated: there is nothing to take back.")
         if kind == "better":
-            text, _ = clean(text)
-            if text == scrub(turn.reply)[0]:
+            text, _ = accept(text)
+            if text == scrub(turn.reply)[0].strip():
                 raise ConfigError("the better text is the reply itself: use /good.")
         law = turn.law + (f":{self.law}" if self.law and turn.law not in ("prior", "knowledge") else "")
         kept = self.store.add(

@@ -1,15 +1,15 @@
 """A talk as tokens that fit the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from credence.core.errors import ConfigError
 from credence.core.protocols import StepPrior
 from credence.core.types import Prompts
-from credence.dialogue.window import Message, window
+from credence.dialogue.talk import Message, window
 
 
-def prompts_of(prior: StepPrior, messages: Sequence[Message]) -> Prompts:
+def prompts_of(prior: StepPrior, messages: Sequence[Mapping[str, str]]) -> Prompts:
     """One prompt: these messages, rendered by the prior's codec."""
     return prior.codec.prompts([[dict(m) for m in messages]])
 
@@ -40,7 +40,7 @@ def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]
     while True:
         tokens = len(prompts_of(prior, shown).ids[0])
         if tokens <= room:
-            return shown
+            return tuple(shown)
         if len(shown) == 1:
             raise ConfigError(
                 f"this message has {tokens:,} tokens; with a reply of {prior.horizon} the model reads at most "
