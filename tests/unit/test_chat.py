@@ -94,7 +94,7 @@ def test_a_stopped_reply_keeps_what_was_said(prior: StepPrior) -> None:
     talk = Conversation(prior, key=Key(1))
     pieces = talk.say("hi")
     next(pieces), next(pieces)
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
     (turn,) = talk.turns
     assert turn.stopped
     assert not turn.ended

@@ -118,7 +118,7 @@ def test_any_message_can_be_answered(agent: DialogueAgent, text: str) -> None:
     action = agent.select_action([{"role": "user", "content": text}])
     assert isinstance(action, Reply)
     assert len(action.said.prompt) <= 512 - 6
-    start = agent.policy.codec.tokenizer.convert_tokens_to_ids("<|im_start|>")  # type: ignore[attr-defined]
+    start = agent.policy.codec.tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert action.said.prompt.count(start) == 2
 
 
@@ -139,7 +139,7 @@ def test_rewards_of_any_size_leave_the_pieces_equal(agent: DialogueAgent) -> Non
     talks = converse(agent, lambda: small_env(users=users(patience=9), max_turns=2), [0, 1], 3, Key(2))
     found: list[float] = []
     for tokens in (10_000, 12):
-        agent.policy.train_tokens = tokens  # type: ignore[attr-defined]
+        agent.policy.train_tokens = tokens
         agent.version = 0
         agent.policy.step = lambda lr: {}
         learn_from(agent, talks)

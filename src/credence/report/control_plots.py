@@ -10,6 +10,7 @@ from credence.report.control import ControlReport, Curve, PolicyMap
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 
 def _line(ax: "Axes", curve: Curve, values: tuple[tuple[float, float, float], ...], palette: Palette) -> None:
@@ -50,11 +51,20 @@ def curves(report: ControlReport, palette: Palette, narrow: bool = False) -> "Fi
         _panel(ax, report, engine, what, palette)
     keys = (("with the KL", palette.train), ("without the KL", palette.draw), ("soft optimum, exact", palette.target),
             ("prior", palette.prior))  # fmt: skip
-    for i, (text, colour) in enumerate(keys):
-        axes[0].text(
-            0.98, 0.05 + 0.095 * (3 - i), text, color=colour, fontsize=10, ha="right", transform=axes[0].transAxes
-        )
+    # above the panels: inside them some curve always runs through the words
+    lines = [_nothing() for _ in keys]
+    told = figure.legend(lines, [text for text, _ in keys], loc="outside upper left", ncols=2 if narrow else 4,
+                         frameon=False, handlelength=0, handletextpad=0, fontsize=11)  # fmt: skip
+    for said, (_, colour) in zip(told.get_texts(), keys, strict=True):
+        said.set_color(colour)
     return figure
+
+
+def _nothing() -> "Line2D":
+    """A key without a mark: the colour of the words is the key."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none")
 
 
 _LETTERS = {"S": "S", "G": "G", "H": "", "C": "", "F": ""}
