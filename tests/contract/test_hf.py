@@ -131,11 +131,25 @@ def test_scoring_in_small_pieces_changes_nothing(
     prior: LMPrior, prompts: Prompts, drawn: tuple[Completions, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     completions, log_q = drawn
-    pieces = prior.pieces(completions, 2 * completions.ids.shape[1])
+    longest = max(len(ids) for ids in prompts.ids)
+    pieces = prior.pieces(prompts, completions, 2 * (completions.ids.shape[1] + longest))
     assert sorted(torch.cat(pieces).tolist()) == list(range(len(completions)))
-    assert max(len(p) for p in pieces) <= 2
+    assert 1 < max(len(p) for p in pieces) < len(completions)
     monkeypatch.setattr("credence.prior.logprob.CHUNK", 5)
     assert torch.allclose(prior.score(prompts, completions), log_q, atol=TOLERANCE, rtol=0)
+
+
+def test_a_piece_holds_no_more_tokens_than_it_may_however_long_the_prompts(
+    prior: LMPrior, prompts: Prompts, drawn: tuple[Completions, torch.Tensor]
+) -> None:
+    """Forty long prompts with a row each once took forty times the memory that their rows did."""
+    completions, _ = drawn
+    for most in (1, 30, 60, 10_000):
+        for rows in prior.pieces(prompts, completions, most):
+            read = {prompts.ids[int(completions.prompt[r])] for r in rows}
+            held = len(read) * max(map(len, read)) + len(rows) * completions.ids.shape[1]
+            assert held <= most or len(rows) == 1
+    assert len(prior.pieces(prompts, completions, 10_000)) == 1
 
 
 def test_equal_prompts_are_read_once(prior: LMPrior, prompts: Prompts) -> None:

@@ -273,7 +273,7 @@ def test_rows_without_a_coefficient_are_skipped_and_nothing_changes() -> None:
         seen.append(len(completions))  # pyright: ignore[reportArgumentType]
         return made.lm.log_probs(batch.prompts, completions)  # pyright: ignore[reportArgumentType]
 
-    pieces = made.lm.pieces(batch.completions, 6)
+    pieces = made.lm.pieces(batch.prompts, batch.completions, 6)
     accumulate(batch, leave_one_out_gradient, pieces, log_probs, lambda rows: made.score(batch.prompts, rows))
     assert sum(seen) == 4  # of 12 rows
     for p, w in zip(made.trainer.parameters, wanted, strict=True):

@@ -44,7 +44,7 @@ class PooledHidden:
             raise ConfigError("no reply was given: there is nothing to read.")
         found: list[Tensor] = []
         order: list[Tensor] = []
-        for rows in self.lm.pieces(completions):
+        for rows in self.lm.pieces(prompts, completions):
             part = trim(completions.rows(rows))
             read = part.mask.clone()
             read[:, 0] = part.lengths <= 1  # the state before the first token has read the prompt alone

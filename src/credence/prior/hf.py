@@ -34,7 +34,7 @@ SUSPECTS = ("attn_logit_softcapping", "final_logit_softcapping", "logit_scale", 
 """Settings of transformers' configs that change attention or logits, for the error message."""
 
 SCORE_TOKENS = 4096
-"""Completion tokens scored at once: bounds activations, never the result."""
+"""Tokens, prompts' and completions', scored at once: bounds activations, never the result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,8 +243,10 @@ class LMPrior:
             out[rows, : part.ids.shape[1]] = torch.where(part.mask, log_p.double(), 0.0)
 
         threads = torch.get_num_threads() if self.concurrent else 1
-        tokens = min(SCORE_TOKENS, -(-completions.ids.numel() // threads))
-        jobs = [partial(fill, rows) for rows in self.pieces(completions, tokens)]
+        whole = sum(map(len, set(prompts.ids))) + completions.ids.numel()
+        jobs = [
+            partial(fill, rows) for rows in self.pieces(prompts, completions, min(SCORE_TOKENS, -(-whole // threads)))
+        ]
         if self.concurrent:
             spread(jobs)
         else:
@@ -258,10 +260,25 @@ class LMPrior:
         return token_log_probs(hidden, self.head, completions.ids.flatten(), temperature).view(completions.ids.shape)
 
     @staticmethod
-    def pieces(completions: Completions, tokens: int = SCORE_TOKENS) -> list[Tensor]:
-        """Row numbers in pieces of at most `tokens` padded tokens, rows of one prompt together."""
-        order = torch.argsort(completions.prompt, stable=True)
-        return list(order.split(max(1, tokens // max(1, completions.ids.shape[1]))))
+    def pieces(prompts: Prompts, completions: Completions, tokens: int = SCORE_TOKENS) -> list[Tensor]:
+        """Row numbers in pieces of at most `tokens` padded tokens (or one row), rows of one prompt together.
+
+        What is read counts: the rows, and each distinct prompt once a piece. Long prompts of few rows each would
+        otherwise hold many times the memory that the rows need.
+        """
+        width, out = max(1, completions.ids.shape[1]), list[list[int]]()
+        seen, longest = set[tuple[int, ...]](), 0
+        owner = completions.prompt.tolist()
+        for row in torch.argsort(completions.prompt, stable=True).tolist():
+            ids = prompts.ids[owner[row]]
+            count, most = len(seen) + (ids not in seen), max(longest, len(ids))
+            if not out or most * count + width * (len(out[-1]) + 1) > tokens:
+                out.append([])
+                seen, most = set[tuple[int, ...]](), len(ids)
+            out[-1].append(row)
+            seen.add(ids)
+            longest = most
+        return [torch.tensor(rows, device=completions.ids.device) for rows in out]
 
 
 def trim(completions: Completions) -> Completions:

@@ -23,8 +23,9 @@ from credence.prior.reshape import Reshaped
 from credence.prior.steps import sample_by_steps
 from credence.prior.train import Trainer, accumulate
 
-TRAIN_TOKENS = 1536
-"""Completion tokens in one forward and backward pass: bounds activations (about 2 GB on the embedded model)."""
+TRAIN_TOKENS = 2048
+"""Tokens, prompts' and completions', in one forward and backward pass: bounds activations (about 2 GB on the embedded
+model)."""
 
 
 @dataclass(eq=False)
@@ -88,7 +89,7 @@ class LMPolicy:
         return self._law().score(prompts, completions)
 
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
-        """Accumulate the gradient of loss on this batch. Memory: activations of `train_tokens` completion tokens."""
+        """Accumulate the gradient of loss on this batch. Memory: activations of `train_tokens` tokens."""
 
         def log_probs(completions: Completions) -> Float[Tensor, "R T"]:
             return self.lm.log_probs(batch.prompts, completions, self.temperature)
@@ -96,7 +97,7 @@ class LMPolicy:
         def score(completions: Completions) -> Float[Tensor, "R T"]:
             return self.score(batch.prompts, completions)
 
-        pieces = self.lm.pieces(batch.completions, self.train_tokens)
+        pieces = self.lm.pieces(batch.prompts, batch.completions, self.train_tokens)
         return accumulate(batch, loss, pieces, log_probs, score)
 
     def step(self, lr: float) -> Info:
