@@ -129,6 +129,29 @@ def test_undo_and_again(prior: StepPrior) -> None:
     assert [t.said for t in talk.turns] == ["one"]
 
 
+def test_again_loses_nothing_where_no_other_reply_is_found(prior: StepPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Conversation(prior)
+    text(talk.say("one"))
+    text(talk.say("two"))
+    before = list(talk.turns)
+
+    def fails(*given: object, **named: object) -> Iterator[str]:
+        raise DegeneracyError("no reply was found")
+        yield ""
+
+    monkeypatch.setattr("credence.dialogue.chat.stream", fails)
+    for _ in range(2):
+        with pytest.raises(DegeneracyError):
+            text(talk.again())
+        assert talk.turns == before
+    talk.hear("three")
+    with pytest.raises(DegeneracyError):
+        text(talk.reply())
+    monkeypatch.undo()
+    text(talk.again())  # what found no reply is tried again; the exchange before it stays
+    assert [t.said for t in talk.turns] == ["one", "two", "three"]
+
+
 def test_prior_and_back(prior: StepPrior, policy: StepPrior) -> None:
     talk = Conversation(prior, LONGER, policy, key=Key(5))
     assert talk.serving == "policy"

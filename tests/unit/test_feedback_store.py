@@ -87,6 +87,16 @@ def test_an_older_file_is_migrated_with_a_copy_beside_it(tmp_path: Path, version
     assert len(again.ratings()) == 2
 
 
+def test_a_copy_takes_no_earlier_copys_place(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.db"
+    old_file(path, 1)
+    (tmp_path / "feedback.db.v1.bak").write_text("what somebody put there")
+    store = FeedbackStore(path)
+    assert store.backup == tmp_path / "feedback.db.v1.1.bak"
+    assert (tmp_path / "feedback.db.v1.bak").read_text() == "what somebody put there"
+    store.close()
+
+
 def test_a_migration_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "feedback.db"
     old_file(path, 1)
@@ -115,6 +125,14 @@ def test_a_newer_file_another_database_and_no_database_are_refused(tmp_path: Pat
     other.close()
     with pytest.raises(ConfigError, match="theirs"):
         FeedbackStore(tmp_path / "other.db")
+    theirs = sqlite3.connect(tmp_path / "versioned.db")
+    theirs.execute("CREATE TABLE schema_version (version INTEGER)")
+    theirs.commit()
+    theirs.close()
+    before = (tmp_path / "versioned.db").read_bytes()
+    with pytest.raises(ConfigError, match="something else"):
+        FeedbackStore(tmp_path / "versioned.db")
+    assert (tmp_path / "versioned.db").read_bytes() == before
     (tmp_path / "text.db").write_text("no database at all, only a long enough text. " * 20)
     with pytest.raises(ConfigError, match="no feedback database"):
         FeedbackStore(tmp_path / "text.db")

@@ -20,6 +20,8 @@ from credence.dialogue.smalltalk import choice, phrase, small_talk
         ("Hello!", "greeting", ""),
         ("hi there, how do I install a package?", "greeting", "how do I install a package?"),
         ("How do I install a package? Thanks!", "thanks", "How do I install a package?"),
+        ("Why does apt say hi?", None, "Why does apt say hi?"),
+        ("How can I make it look perfect?", None, "How can I make it look perfect?"),
         ("thank you very much for your help", "thanks", ""),
         ("ok thanks, bye", "farewell", ""),
         ("history of Debian", None, "history of Debian"),

@@ -40,10 +40,11 @@ def ask(
         raise ConfigError("an empty message was given: what is the question?")
     known = read_knowledge(knowledge, Path(), language)
     helpdesk = open_helpdesk(known, embedder, as_json, tau, margin, sure)
-    belief, act = helpdesk.start(), None
+    belief, asked = helpdesk.start(), None
     turns: list[dict[str, Any]] = []
     for number, text in enumerate(utterances):
-        belief, act = helpdesk.reply(belief, text, act)
+        belief, act = helpdesk.reply(belief, text, asked)
+        asked = asked if act.kind == "talk" else act  # small talk does not take a question back
         if as_json:
             turns.append(_as_data(text, belief, act, top))
         else:

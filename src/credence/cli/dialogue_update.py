@@ -114,7 +114,7 @@ def print_update(made: "Refitted") -> None:
     for label, before, after in ROWS:
         cells = [made.numbers.get(name) for name in (before, after)]
         if cells[1] is not None:
-            table.add_row(label, *(f"{value_text(e)}  {interval_text(e)}".strip() if e else "0" for e in cells))
+            table.add_row(shown(label), *(f"{value_text(e)}  {interval_text(e)}".strip() if e else "0" for e in cells))
     console.print(table)
     each = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, justify in (("", "left"), ("log π0", "right"), ("log π", "right"), ("moved", "right"), ("reply", "left")):

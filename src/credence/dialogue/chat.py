@@ -255,9 +255,22 @@ class Conversation:
         return last.said
 
     def again(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
-        """Answer the last message anew, with other draws."""
+        """Answer the last message anew, with other draws; what was heard and found no reply is simply tried again.
+
+        An answer that is replaced comes back where no other one is found, or Ctrl-C comes before its first token.
+        """
+        if self.heard:
+            yield from self.reply(tick)
+            return
+        before, last = tuple(self.turns), self._last()
         self.heard = self.undo()
-        return self.reply(tick)
+        try:
+            yield from self.reply(tick)
+        finally:
+            if len(self.turns) < len(before):
+                self.turns[:], self.heard = before, ""
+                if last.law == "knowledge" and self.desk is not None:
+                    self.desk.answer(last.said)  # what it believes is a function of what it heard
 
     def _last(self) -> Turn:
         if not self.turns:

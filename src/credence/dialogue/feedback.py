@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,17 @@ class FeedbackStore:
         """Every row, in the order it came."""
         with self._told():
             columns = "id, conversation, turn, messages, reply, tokens, kind, text, model, law, beta, at"
-            return tuple(_rating(r) for r in self._db.execute(f"SELECT {columns} FROM rating ORDER BY id"))
+            rows = self._db.execute(f"SELECT {columns} FROM rating ORDER BY id").fetchall()
+        return tuple(map(self._read, rows))
+
+    def _read(self, row: Sequence[Any]) -> Rating:
+        try:
+            return _rating(row)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{self.path}, rating {row[0]}: not as credence writes it ({error}). Something else has changed it: "
+                "take a copy back, or name another: --feedback FILE"
+            ) from error
 
     def standing(self) -> tuple[Rating, ...]:
         """The ratings that count: the last one of each reply, those retracted left out."""
@@ -207,7 +218,7 @@ class FeedbackStore:
     def _version(self) -> int:
         """0 for a new file; a file without our table, but with others, is somebody else's."""
         names = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "schema_version" in names:
+        if {"schema_version", "rating"} <= names:
             return int(self._db.execute("SELECT max(version) FROM schema_version").fetchone()[0])
         if names - {"sqlite_sequence"}:
             raise ConfigError(f"{self.path} is a database of something else (tables {', '.join(sorted(names))}).")
@@ -226,8 +237,7 @@ class FeedbackStore:
         if found == len(MIGRATIONS):
             return
         if found:
-            self.backup = self.path.with_name(f"{self.path.name}.v{found}.bak")
-            self.backup.unlink(missing_ok=True)
+            self.backup = self._free(found)
             self._db.execute("VACUUM INTO ?", (str(self.backup),))
         with self._writing() as db:
             version = self._version()  # another process may have been faster
@@ -236,6 +246,11 @@ class FeedbackStore:
                 for statement in filter(str.strip, script.split(";")):
                     db.execute(statement)
                 db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, time.time()))
+
+    def _free(self, version: int) -> Path:
+        """A name for a copy that takes no earlier copy's place."""
+        names = (f"{self.path.name}.v{version}{f'.{k}' if k else ''}.bak" for k in count())
+        return next(p for name in names if not (p := self.path.with_name(name)).exists())
 
     @contextmanager
     def _told(self) -> Generator[None]:

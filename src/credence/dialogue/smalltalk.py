@@ -69,6 +69,8 @@ def _at_an_end(text: str) -> tuple[str, str] | None:
             match = re.search(pattern, text, re.IGNORECASE)
             if match is None or (len(re.sub(_MARK, "", match.group())) <= _SHORT and not _set_off(match.group())):
                 continue
+            if match.start() and match.group().isascii() and text[: match.start()].rstrip()[-1].isalnum():
+                continue  # "Why does apt say hi?" asks about it; "Why does apt fail? Thanks" does not
             return kind, text[match.end() :] if match.start() == 0 else text[: match.start()].rstrip()
     return None
 

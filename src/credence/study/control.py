@@ -191,9 +191,13 @@ def _world(config: ControlConfig, found: Found) -> str:
 
 
 def _facts(config: ControlConfig, found: Found, remarks: list[str]) -> list[str]:
+    settled = found.mdp.deterministic and int((found.mdp.start > 0).sum()) == 1 and config.environment.discount == 1
     chance = (
-        "Each action has one outcome here, so the soft optimum is also the posterior over trajectories: "
-        "J*/β = log E_q[e^{return/β}] up to the time limit."
+        "Each action has one outcome here, the start is fixed and nothing is discounted, so the soft optimum is also "
+        "the posterior over trajectories: J*/β = log E_q[e^{return/β}] up to the time limit."
+        if settled
+        else "Every step's KL is discounted, or the start is drawn by chance: the soft optimum is not the posterior "
+        "over trajectories here. The ruler is J."
         if found.mdp.deterministic
         else "The world's outcomes are random, so the soft optimum is not the posterior over trajectories: that would "
         "hope for luck. The ruler is J."

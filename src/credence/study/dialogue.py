@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from credence.core.errors import BackendError
+from credence.core.errors import BackendError, ContractError
 from credence.core.keys import Key
+from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.candidates import CandidatePolicy
 from credence.dialogue.lessons import Learnt, Lessons, Record, gains, learn
@@ -86,6 +87,8 @@ class _Run:
         self.place.json("manifest.json", {"status": "running", "kind": "dialogue", **self.manifest()})
         try:
             before = self.look(BEFORE)
+            if all(talk.failed for talk in before):
+                raise nothing_read(before)
             self.teach()
             after = self.look(AFTER)
             with self.live.part(REPORT):
@@ -100,7 +103,10 @@ class _Run:
         """What a run leaves that did not come to its end."""
         if self.learnt.history and not (self.place.path / "policy").exists():
             self.export(f"# {self.config.name}\n\nThe run was {status} before this policy was measured.\n")
-        self.place.json("manifest.json", {"status": status, **({"error": why} if why else {}), **self.manifest()})
+        self.place.json(
+            "manifest.json",
+            {"status": status, "kind": "dialogue", **({"error": why} if why else {}), **self.manifest()},
+        )
         self.live.say(f"{status}: what was done is kept in {self.place.path}", "yellow")
 
     def look(self, part: str) -> list[Talk]:
@@ -161,9 +167,7 @@ class _Run:
         tables = [table(t, gains(self.agent, t), names) for t in (before, after)]
         measured = [u for u in tables[0] if u in tables[1]]
         if not measured:
-            raise BackendError(
-                "the evidence failed in every held-out dialogue: nothing was measured. See manifest.json."
-            )
+            raise nothing_read([*before, *after])
         laws = rows(tables[0], tables[1], names, self.key.fold("intervals"))
         failed = sum(t.failed for t in [*before, *after])
         first = {t.user: i for i, t in reversed(list(enumerate(before)))}
@@ -178,7 +182,8 @@ class _Run:
             users={"train": len(people.train), "validation": len(people.validation), "heldout": len(people.heldout)},
             rows=tuple(laws),
             findings=tuple(findings(laws[2], len(people.heldout), len(measured), failed, self.learnt.skipped,
-                                    self.learnt.best)),
+                                    self.learnt.best,
+                                    self.learnt.why if self.learnt.status is Status.NAN else "")),
             transcripts=tuple(shown),
             history=tuple(self.learnt.history),
             weights=weights,
@@ -203,6 +208,12 @@ class _Run:
             if isinstance(policy, CandidatePolicy):
                 save_json(folder / "weights.json", policy.named())
             (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def nothing_read(talks: list[Talk]) -> ContractError:
+    """What to raise where no dialogue's rewards could be read, with the first reason."""
+    first = next(error for talk in talks for info in talk.infos if (error := info["error"]))
+    return ContractError(f"the evidence failed in every dialogue with the held-out users. The first reason: {first}")
 
 
 def _stored(law: str, talk: Talk) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from typing import Any, Self
 
 from credence.core.errors import BackendError, ConfigError
 from credence.learn.checkpoint import save_json, write_whole
+from credence.report.schema import plain_tree
 
 LATEST, MANIFEST = "latest", "manifest.json"
+REPLACE = "--overwrite to replace it, or --set name=another"
+"""What a command offers where its folder exists; one that can resume says that too."""
 
 
-def check_place(path: Path, overwrite: bool) -> None:
+def check_place(path: Path, overwrite: bool, instead: str = REPLACE) -> None:
     """Refuse a place where no run may go; touches nothing, so that it can be asked before anything is loaded.
 
     Raises:
@@ -30,9 +33,7 @@ def check_place(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or not path.is_dir():
         raise ConfigError(f"{path} is no folder: nothing is overwritten. Give another name: --set name=another.")
     if not overwrite:
-        raise ConfigError(
-            f"{path} exists. Give --resume to go on with it, --overwrite to replace it, or --set name=another."
-        )
+        raise ConfigError(f"{path} exists. Give {instead}.")
     if not (path / MANIFEST).exists() and any(not _litter(p) for p in path.iterdir()):
         raise ConfigError(f"{path} is not a run's folder (no manifest.json): it is not overwritten.")
 
@@ -103,12 +104,12 @@ class RunFolder:
         self.text(name, "".join(map(_line, records)))
 
     def filter(self, name: str, stays: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop lines of a .jsonl file, and one that a kill cut through."""
+        """Drop lines of a .jsonl file, and what is no line: one that a kill cut through, or that was damaged since."""
         if not (self.path / name).is_file():
             return
         with self.writing(name) as place:
             whole = place.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-            write_whole(place, "".join(f"{line}\n" for line in whole if stays(json.loads(line))).encode())
+            write_whole(place, "".join(f"{line}\n" for line in whole if _reads(line, stays)).encode())
 
     def text(self, name: str, value: str) -> None:
         """A whole text file."""
@@ -148,5 +149,12 @@ def _litter(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".aside")
 
 
+def _reads(line: str, stays: Callable[[dict[str, Any]], bool]) -> bool:
+    try:
+        return stays(json.loads(line))
+    except (ValueError, LookupError, TypeError):
+        return False
+
+
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(plain_tree(record), ensure_ascii=False, allow_nan=False) + "\n"

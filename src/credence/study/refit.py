@@ -27,7 +27,7 @@ from credence.prior.export import export_policy
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped
 from credence.report.manifest import manifest
-from credence.report.schema import Estimate
+from credence.report.schema import Estimate, plain_tree
 from credence.sample.importance import Importance
 from credence.study import build
 from credence.study.collect import draw_each, draw_policy, memory, reduce, score_each
@@ -35,7 +35,8 @@ from credence.study.config import RunConfig
 from credence.study.folder import RunFolder, check_place
 from credence.study.live import Live
 from credence.study.opinions import FILE, HEAD, FeedbackSettings, Heard, Taught, centred, hear, learn, ratings_print
-from credence.study.refit_report import Change, Refitted, changes_of, mean_over, plain_tree, summed, update_card
+from credence.study.refit_report import Change, Refitted, changes_of, mean_over, summed, update_card
+from credence.study.resumption import reward_files
 from credence.study.ruler import Ruler
 
 LOAD, TEACH, DRAW = "loading the prior", "what the ratings teach", "prior draws to learn from"
@@ -110,14 +111,16 @@ def refit(
     """
     standing = store.standing()
     ids = tuple(r.id for r in standing)
-    digits = ratings_print(standing, settings, [config.model_dump(mode="json", exclude={"name"}), asdict(budget)])
+    digits = ratings_print(
+        standing, settings, [config.model_dump(mode="json", exclude={"name"}), asdict(budget), reward_files(config)]
+    )
     for done in reversed(store.refits()):
         place = Path(done.folder)
         if done.fingerprint == digits and (place / "policy/config.json").exists() and (place / FILE).exists():
             return Refitted(place, False, ids)
     place = folder or next_folder(config)
     if standing:
-        check_place(place, overwrite)
+        check_place(place, overwrite, "--overwrite to replace it, or --out ANOTHER")
     work = _Work(config.model_copy(update={"name": place.name}), settings, budget, console)
     with work.live.running():
         made = work.run(standing, evidence, place, overwrite, digits)

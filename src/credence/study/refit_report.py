@@ -102,17 +102,6 @@ def mean_over(values: Tensor, key: Key, name: str) -> dict[str, Estimate]:
     return {name: Estimate(*found[name])}
 
 
-def plain_tree(value: Any) -> Any:  # noqa: ANN401 - walks a JSON tree
-    """Infinities as strings, as every JSON of this house has them."""
-    if isinstance(value, float) and value in (float("inf"), -float("inf")):
-        return "inf" if value > 0 else "-inf"
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, dict):
-        return {k: plain_tree(v) for k, v in value.items()}
-    return [plain_tree(v) for v in value] if isinstance(value, list) else value
-
-
 def update_card(made: Refitted, config: RunConfig, settings: FeedbackSettings) -> str:
     """The policy's model card; no reply and no rating stands in it: they are people's own."""
 

@@ -72,9 +72,7 @@ def origin(config: RunConfig, found: Found) -> dict[str, Any]:
     return {
         "paths": {name: _hash(value) for name, value in whole.items() if shown.get(name) != value},
         "prompts": _hash([p.ids for p in (found.heldout, found.validation, found.train)]),
-        "rewards": {
-            f"evidence.reward.{i}.fn": _file(r.fn, config.folder) for i, r in enumerate(config.evidence.reward)
-        },
+        "rewards": reward_files(config),
         "prior": first_words(found.posterior.prior, found.heldout),  # pyright: ignore[reportArgumentType] - build gives a StepPrior
     }
 
@@ -128,6 +126,11 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN
 
 def _hash(value: Any) -> str:  # noqa: ANN401 - any JSON tree
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def reward_files(config: RunConfig) -> dict[str, str]:
+    """By setting, the hash of each reward's file: its name alone does not say what it rewards."""
+    return {f"evidence.reward.{i}.fn": _file(r.fn, config.folder) for i, r in enumerate(config.evidence.reward)}
 
 
 def _file(fn: str, folder: Path) -> str:

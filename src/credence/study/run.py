@@ -34,7 +34,7 @@ from credence.study import build, plan, resumption, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
-from credence.study.folder import MANIFEST, RunFolder, alone, check_place
+from credence.study.folder import MANIFEST, REPLACE, RunFolder, alone, check_place
 from credence.study.found import Found, said
 from credence.study.learning import Learning
 from credence.study.live import Live
@@ -84,7 +84,7 @@ def run_study(
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a kill between the last word and the tidying up
         return read_report(folder / "report.json")
     if before is None:
-        check_place(folder, overwrite or resume)
+        check_place(folder, overwrite or resume, f"--resume to go on with it, {REPLACE}")
     study = _Study(config, live, before)
     with fast_products(), study.live.running():
         with study.live.part(plan.LOAD):

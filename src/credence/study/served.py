@@ -64,9 +64,25 @@ def find_policy(given: str, runs: Path = Path("runs")) -> Path:
             f"no policy {given!r}, neither a folder nor under {runs}/.{nearest(given, known)} "
             f"{'Known runs: ' + ', '.join(known) + '.' if known else 'Make one: credence run examples/cheerful.toml'}"
         )
+    if (found / "policy/weights.json").exists():
+        raise ConfigError(
+            f"{found} learnt to choose among answers looked up (policy/weights.json): that law has no words of "
+            "its own, so it holds no conversation here. Its dialogues: transcripts.jsonl; ask the knowledge itself: "
+            "credence chat --knowledge SOURCE"
+        )
+    if (found / "policy/config.json").exists() and _kind(found) == "dialogue":
+        raise ConfigError(
+            f"{found} was trained by `credence dialogue train`: its rewards need reference answers, which a chat has "
+            f"not. Talk to the policy without them: --policy {found / 'policy'}"
+        )
     if (found / "config.json").exists() or (found / "policy/config.json").exists():
         return found
     raise ConfigError(f"{found} holds no policy (no policy/config.json): the run has not finished, or trained nothing.")
+
+
+def _kind(folder: Path) -> str:
+    """What kind of run left this folder; "" for `credence run`'s own."""
+    return str(read_json(folder / "manifest.json").get("kind", "")) if (folder / "manifest.json").exists() else ""
 
 
 def run_config(folder: Path, config: Path | None = None) -> RunConfig:

@@ -69,10 +69,14 @@ def _lines(talk: Talk) -> tuple[Line, ...]:
     )
 
 
-def findings(change: TalkRow, heldout: int, measured: int, failed: int, skipped: int, best: int) -> list[Finding]:
-    """What a reader should know first."""
-    out: list[Finding] = []
-    if change.j.low <= 0:
+def findings(
+    change: TalkRow, heldout: int, measured: int, failed: int, skipped: int, best: int, broke: str = ""
+) -> list[Finding]:
+    """What a reader should know first; `broke` says why learning ended early with a NaN."""
+    out = [Finding("learning", False, broke)] if broke else []
+    if change.j.high < 0:
+        out.append(Finding("change in J", False, "J fell on users never seen in training.", change.j.value))
+    elif change.j.low <= 0:
         meaning = "The interval of the change in J holds 0: this run does not show that the agent got better."
         out.append(Finding("change in J", False, meaning, change.j.value))
     else:
