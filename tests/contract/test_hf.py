@@ -164,6 +164,25 @@ def test_equal_prompts_are_read_once(prior: LMPrior, prompts: Prompts) -> None:
     assert seen == [4]  # five prompts, two of them equal, whatever the number of draws
 
 
+def test_a_piece_reads_its_own_prompts_only(
+    prior: LMPrior, prompts: Prompts, drawn: tuple[Completions, torch.Tensor]
+) -> None:
+    """Each piece once read the prompts of the whole batch: a training step cost pieces times too much."""
+    completions, log_q = drawn
+    seen: list[int] = []
+    hook = prior.model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    rows = torch.nonzero(completions.prompt >= 3).flatten()
+    try:
+        scored = prior.log_probs(prompts, completions.rows(rows)).detach().double()
+    finally:
+        hook.remove()
+    assert seen == [len({prompts.ids[b] for b in (3, 4)}), len(rows)]
+    mask = completions.mask[rows]
+    assert torch.allclose(scored[mask], log_q[rows][mask], atol=TOLERANCE, rtol=0)
+
+
 def test_gradient_through_the_shared_prompt_is_the_plain_one(
     plain: PreTrainedModel, prior: LMPrior, prompts: Prompts, drawn: tuple[Completions, torch.Tensor]
 ) -> None:

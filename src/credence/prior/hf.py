@@ -168,7 +168,7 @@ class LMPrior:
     @torch.no_grad()
     def start(self, prompts: Prompts, n: int) -> LMState:
         """Read the prompts, each distinct one once, and spread them over B·n rows."""
-        distinct, index = _distinct(prompts)
+        distinct, index = _distinct(prompts.ids)
         cache, real, lengths, last = self._read(distinct, self.horizon, self.horizon)
         rows = torch.tensor(index, device=self.device).repeat_interleave(n)
         for layer in cache.layers:
@@ -204,11 +204,13 @@ class LMPrior:
     def hidden(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T d"]:
         """The states from which each token of each completion is predicted; differentiable.
 
-        Cost: one pass over the distinct prompts and one over the completions; activations of both are kept when
+        Cost: one pass over the distinct prompts of these completions and one over the completions; activations of both are kept when
         gradients are on, so callers split rows.
         """
-        distinct, index = _distinct(prompts)
-        rows = torch.tensor(index, device=self.device)[completions.prompt]
+        owners = completions.prompt.tolist()
+        used = {b: place for place, b in enumerate(dict.fromkeys(owners))}  # a piece reads its own prompts only
+        distinct, index = _distinct([prompts.ids[b] for b in used])
+        rows = torch.tensor([index[used[b]] for b in owners], device=self.device)
         cache, real, lengths, last = self._read(distinct, 0, max(self.horizon, completions.ids.shape[1]))
         first = last.index_select(0, rows)[:, None]
         ids = completions.ids[:, :-1]
@@ -287,8 +289,8 @@ def trim(completions: Completions) -> Completions:
     return Completions(completions.ids[:, :width], completions.mask[:, :width], completions.ended, completions.prompt)
 
 
-def _distinct(prompts: Prompts) -> tuple[list[tuple[int, ...]], list[int]]:
+def _distinct(prompts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
     """The distinct token tuples and, for each prompt, where it stands among them."""
     place: dict[tuple[int, ...], int] = {}
-    index = [place.setdefault(ids, len(place)) for ids in prompts.ids]
+    index = [place.setdefault(ids, len(place)) for ids in prompts]
     return list(place), index
