@@ -204,8 +204,8 @@ class LMPrior:
     def hidden(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T d"]:
         """The states from which each token of each completion is predicted; differentiable.
 
-        Cost: one pass over the distinct prompts of these completions and one over the completions; activations of both are kept when
-        gradients are on, so callers split rows.
+        Cost: one pass over the distinct prompts of these completions and one over the completions; activations of both
+        are kept when gradients are on, so callers split rows.
         """
         owners = completions.prompt.tolist()
         used = {b: place for place, b in enumerate(dict.fromkeys(owners))}  # a piece reads its own prompts only
