@@ -79,6 +79,7 @@ class _Run:
             made.policy, made.prior, self.key.fold("agent"), prompt_tokens=config.talk.prompt_tokens
         )
         self.learnt = Learnt()
+        self.talks: dict[str, list[Talk]] = {}
 
     def manifest(self) -> dict[str, Any]:
         return manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
@@ -117,6 +118,9 @@ class _Run:
                 self.agent, lambda: self.made.env(people, self.config), range(len(people)),
                 self.config.measure.rollouts, self.key.fold("heldout"), self.live.tick,
             )  # fmt: skip
+            self.talks["before" if part == BEFORE else "after"] = talks
+            stored = [_stored(law, talk) for law, said in self.talks.items() for talk in said]
+            self.place.lines("transcripts.jsonl", stored)  # now: whatever comes next, what was said is kept
             content = sum(t.satisfied for t in talks) / len(talks)
             self.live.say(f"  {len(talks)} dialogues with {len(people)} users, {content:.0%} satisfied")
             return talks
@@ -161,8 +165,6 @@ class _Run:
     def report(self, before: list[Talk], after: list[Talk]) -> TalkReport:
         """Intervals, page, transcripts and policy; the manifest says done last."""
         people, policy = self.made.people, self.made.policy
-        both = (("before", before), ("after", after))
-        self.place.lines("transcripts.jsonl", [_stored(law, talk) for law, talks in both for talk in talks])
         names = list(next((t.infos[0]["readings"] for t in [*before, *after] if not t.failed), {}))
         tables = [table(t, gains(self.agent, t), names) for t in (before, after)]
         measured = [u for u in tables[0] if u in tables[1]]
