@@ -1,5 +1,6 @@
 """`credence chat` as a user meets it: over a pipe, by the keys, and on a real pty with Ctrl-C. Tiny random model."""
 
+import fcntl
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,12 @@ def read_until(master: int, wanted: str, seconds: float = 120.0) -> str:
     return told
 
 
+def own_terminal() -> None:
+    """In the child: stdin becomes its terminal, and Ctrl-C is heard even where the shell above had made us deaf to it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_the_reply_only_on_a_real_terminal(talker: str, home: Path) -> None:
     master, slave = pty.openpty()
@@ -241,7 +249,7 @@ def test_ctrl_c_stops_the_reply_only_on_a_real_terminal(talker: str, home: Path)
     environment = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=own_terminal,
     )  # fmt: skip
     os.close(slave)
     try:
