@@ -237,7 +237,7 @@ def read_until(master: int, wanted: str, seconds: float = 120.0) -> str:
 
 
 def own_terminal() -> None:
-    """In the child: stdin becomes its terminal, and Ctrl-C is heard even where the shell above had made us deaf to it."""
+    """In the child: stdin becomes its terminal, and Ctrl-C is heard even where the shell above was deaf to it."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -118,6 +118,7 @@ class Learning:
                 callbacks=[self],
                 checkpoints=self.store,
                 checkpoint_every=train.checkpoint_every,
+                precision=torch.bfloat16 if train.precision == "bfloat16" else None,
             )
         found.fits[name] = done
         found.cost[name] = found.cost.get(name, Cost()) + done.cost
