@@ -62,7 +62,7 @@ def test_a_pipe_gives_one_object_a_line(talker: str, home: Path) -> None:
     assert [good["command"], good["rating"], better["rating"], retract["rating"]] == ["good", 1, 2, 3]
     assert belief == {"command": "belief", "ratings": 0}
     assert (again["turn"], again["user"]) == (2, "你好")
-    assert undo == {"command": "undo", "user": "你好"}
+    assert undo == {"command": "undo", "user": "你好", "rating": None}
     assert len(FeedbackStore(home / "state/feedback.db").ratings()) == 3
 
 
@@ -112,18 +112,193 @@ def test_another_beta_is_said_honestly(talker: str) -> None:
     assert off["serving"] == "prior"
     assert (again["law"], again["beta"]) == ("prior", None)
     told = call(talker, "/beta 0.2\nhi\n", "--of", "4").stdout
-    assert "4 draws of the prior are weighted" in told
+    assert "one of 4 draws of the prior, picked with weight exp(r/β)" in told
+    assert "counts 0.5 times as much" in told
     assert "of 4 candidates, ESS" in told
 
 
 def test_chinese_words_and_an_unknown_language(talker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = call(talker, "你好\n/why\n/help\n", "--lang", "zh").stdout
-    for sentence in ("先验 ▸", "惊异度", "上一条回复好", "你 ▸ 你好"):
+    for sentence in ("先验 ▸", "惊异度", "上一条回复好", "您 ▸ 你好"):
         assert sentence in told
     assert "vader" not in told  # it reads English only
     assert "en (English), zh (中文)" in call(talker, "", "--lang", "tlh", code=2).stderr
     monkeypatch.setenv("LANG", "zh_CN.UTF-8")
-    assert "你 ▸ hi" in call(talker, "hi\n").stdout
+    assert "您 ▸ hi" in call(talker, "hi\n").stdout
+
+
+WRONG = """/why
+/good
+/undo
+/again
+/save
+/retract
+/better
+/bad
+/beta
+/beta nought
+/beta -1
+/beta 0.2
+/belief
+/prior
+/prior
+/lang tlh
+/nonsense
+/goood
+/
+"""
+TALKED = """你好
+/good job!
+/bad luck
+/why not
+/undo all
+/help me
+/belief x
+/again x
+/prior x
+/retract x
+/better
+/better   \u202e
+/good
+/retract
+/retract
+/belief
+/bad
+/again
+/retract
+/save talk
+/save talk
+/save /proc/none/talk
+/why
+/why all
+/beta off
+/help
+/lang
+/lang zh
+/undo
+"""
+
+
+def without_chinese(told: str) -> list[str]:
+    """Lines with a word of letters in which no Chinese character stands."""
+    letters, han = re.compile(r"[A-Za-z]{2}"), re.compile(r"[\u4e00-\u9fff]")
+    return [line for line in told.splitlines() if letters.search(line) and not han.search(line)]
+
+
+def test_no_line_of_a_chinese_session_is_purely_english(talker: str, home: Path) -> None:
+    told = call(talker, WRONG.encode() + b"\xff\xfe\n" + b"x" * 2**20 + b"\n/quit now\n/good", "--lang", "zh")
+    assert without_chinese(told.stdout + told.stderr) == []
+    assert all(f"您 ▸ {line}\n" in told.stdout for line in [*WRONG.splitlines(), "/quit now"])
+    assert "UTF-8" in told.stdout
+    assert "1,048,576" in told.stdout
+    told = call(talker, TALKED, "--lang", "zh")
+    replies = {line for turn in records(talker, "你好\n/again\n") for line in turn["reply"].splitlines()}
+    english = [line for line in without_chinese(told.stdout + told.stderr) if line.strip() not in replies]
+    assert english == ["English from here on.", "you ▸ /lang zh"]  # /lang alone goes to the other language
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--policy", "none"), "没有策略"),
+        (("--engine", "smcc"), "没有引擎"),
+        (("--engine", "rejection", "--beta", "1"), "没有奖励"),
+        (("--of", "1"), "候选"),
+        (("--horizon", "0"), "命令行有误"),
+        (("--nonsense",), "命令行有误"),
+        (("--beta", "0"), "β = 0"),
+        (("--feedback", "text.db"), "不是反馈数据库"),
+        (("--feedback", "."), "无法读写"),
+        (("--knowledge", "none.csv"), "没有知识文件"),
+        (("--knowledge", "faq.txt"), "不可用"),
+        (("--knowledge", "faq.csv"), "没有带答案的问题"),
+        (("--knowledge", "debian-faq:tlh"), "debian-faq:en"),
+        (("--config", "none.toml"), "没有文件"),
+        (("--config", "text.db"), "设置不可用"),
+        (("--device", "abacus"), "没有设备"),
+        (("--model", "nobody"), "没有模型"),
+    ],
+)
+def test_what_cannot_be_is_said_in_chinese_before_the_talk(
+    talker: str, home: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (home / "text.db").write_text("no database, only text that is long enough to be looked at" * 20)
+    (home / "faq.csv").write_text("question,answer\nHow?,\n")
+    done = CliRunner().invoke(app, ["chat", "--model", talker, "--lang", "zh", *arguments], input="")
+    assert done.exit_code in (1, 2)
+    assert said in done.stderr
+    assert without_chinese(done.stderr) == []
+    done = CliRunner().invoke(app, ["chat", "--model", talker, "--lang", "zh", *arguments, "--json"], input="")
+    assert not re.search(r"[\u4e00-\u9fff]", json.loads(done.stdout)["error"])  # machines read one language
+
+
+def test_words_after_a_command_are_not_dropped(talker: str, home: Path) -> None:
+    found = records(talker, "hi\n/good job!\n/why not\n/undo it\n/good\n/undo\n/retract\n/retract\n")
+    assert [r["error"].partition(" ")[0] for r in found[1:4]] == ["/good", "/why", "/undo"]
+    assert "/better TEXT" in found[1]["error"]
+    assert found[5] == {"command": "undo", "user": "hi", "rating": "good"}
+    assert found[6]["command"] == "retract"
+    assert "nothing to take back" in found[7]["error"]
+    assert [r.kind for r in FeedbackStore(home / "state/feedback.db").ratings()] == ["good", "retract"]
+    told = call(talker, "hi\n/bad\n/undo\n/retract\n").stdout
+    assert "Your rating of that reply (bad) stays; /retract takes it back too." in told
+    assert re.search(r"Taken back: your rating \(bad\) of “.*” counts no more", told)
+    assert "stays" in call(talker, "hi\n/bad\n/again\n").stdout
+    assert "stays" not in call(talker, "hi\n/again\n/undo\n").stdout
+
+
+def run_of(home: Path, name: str, manifest: dict[str, Any]) -> Path:
+    folder = home / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_runs_that_cannot_talk_say_what_to_do(talker: str, home: Path, lang: str) -> None:
+    run_of(home, "cliff", {"status": "done", "config": {"environment": {}}})
+    run_of(home, "killed", {"status": "running", "config": {}})
+    (run_of(home, "desk", {"status": "done", "kind": "dialogue", "config": {}}) / "policy").mkdir()
+    (home / "runs/desk/policy/weights.json").write_text("{}")
+    (home / "empty").mkdir()
+    expected = {
+        "cliff": ("credence control", "report.html"),
+        "runs/killed": ("running", "--resume"),
+        "desk": ("transcripts.jsonl", "credence chat --knowledge"),
+        "empty": ("policy/config.json", "credence run"),
+        "kiled": ("killed", "cliff"),
+    }
+    for given, words in expected.items():
+        done = CliRunner().invoke(app, ["chat", "--policy", given, "--lang", lang], input="")
+        assert done.exit_code == 2
+        assert all(word in done.stderr for word in words), done.stderr
+        assert bool(re.search(r"[\u4e00-\u9fff]", done.stderr)) == (lang == "zh")
+
+
+def test_a_policy_of_a_dialogue_run_talks_without_its_rewards(talker: str, home: Path) -> None:
+    from credence.study.dialogue_config import DialogueConfig
+
+    given = {"prior": {"model": talker, "horizon": 8}, "talk": {"knowledge": "faq.csv"}, "evidence": {}}
+    config = DialogueConfig.model_validate({**given, "evidence": {"reward": [{"fn": "vader", "beta": 1.0}]}})
+    manifest = {"status": "interrupted", "kind": "dialogue", "config": config.model_dump(mode="json")}
+    talking.make(run_of(home, "lm", manifest) / "policy", seed=2)
+    asked = ["chat", "--policy", "lm", "--lang", "en"]
+    done = CliRunner().invoke(app, asked, input="hi\n/why\n/beta 0.2\n", env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    for words in (
+        "reference answers",
+        "facts from faq.csv",
+        "stopped before it was done",
+        "policy ▸",
+        "log π/π0",
+        "no evidence",
+    ):
+        assert words in done.stdout
+    done = CliRunner().invoke(app, ["dialogue", "update", "--policy", "lm"])
+    assert (done.exit_code, "reference answers" in done.stderr) == (2, True)
+    manifest["config"]["users"]["source"] = 7
+    (home / "runs/lm/manifest.json").write_text(json.dumps(manifest))
+    assert "runs/lm/policy" in CliRunner().invoke(app, asked, input="hi\n").stderr
 
 
 def test_the_words_are_complete_in_both_languages() -> None:
@@ -138,7 +313,7 @@ def test_settings_that_cannot_be(talker: str, home: Path) -> None:
     assert "unknown engine 'smcc'" in call(talker, "", "--engine", "smcc", code=2).stderr
     assert "no policy 'runs/none'" in call(talker, "", "--policy", "runs/none", code=2).stderr
     (home / "runs/half").mkdir(parents=True)
-    assert "trained nothing" in call(talker, "", "--policy", "half", code=2).stderr
+    assert "no run has trained one" in call(talker, "", "--policy", "half", code=2).stderr
     (home / "bad.db").write_text("no database, only text that is long enough to be looked at" * 20)
     assert "no feedback database" in call(talker, "", "--feedback", str(home / "bad.db"), code=2).stderr
     assert "above 0" in call(talker, "", "--beta", "0", code=2).stderr

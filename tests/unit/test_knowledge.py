@@ -51,6 +51,14 @@ def test_csv_drops_and_counts(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("field", ["x" * 131_073, '"unclosed\n' + "How?,Like this.\n" * 9000])
+def test_a_field_that_no_csv_reader_takes_is_named_with_its_line(tmp_path: Path, field: str) -> None:
+    text = f"question,answer\nWhere?,Here.\n\nHow?,{field}\n"
+    with pytest.raises(ConfigError, match=r"begins at line 4 .*131,072 characters.*never closed"):
+        read(tmp_path, "faq.csv", text)
+    assert len(read(tmp_path, "faq.csv", f"question,answer\nHow?,{'x' * 131_000}\n")) == 1
+
+
 def test_csv_in_chinese_with_a_mark_semicolons_and_names(tmp_path: Path) -> None:
     text = "\ufeff编号;问题;答案\npay;怎么付款？;刷卡，或者现金。\n;在哪里？;在北京。\n"
     found = read(tmp_path, "faq.csv", text)

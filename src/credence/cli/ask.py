@@ -61,6 +61,7 @@ def open_helpdesk(
     tau: float | None = None,
     margin: float | None = None,
     sure: float = 0.6,
+    what: str = "reading what it knows, once",
 ) -> "Helpdesk":
     """A helpdesk whose entries are embedded, with progress where they are not in the cache yet."""
     from credence.cli.terminal import progress
@@ -73,7 +74,7 @@ def open_helpdesk(
     given = {name: value for name, value in (("tau", tau), ("margin", margin)) if value is not None}
     if not new:
         return Helpdesk(known, kept, sure=sure, **given)
-    with progress("reading what it knows, once", new, as_json) as advance:
+    with progress(what, new, as_json) as advance:
         return Helpdesk(known, Remembering(kept.embedder, advance=advance), sure=sure, **given)
 
 

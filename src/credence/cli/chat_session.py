@@ -5,12 +5,14 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS, language
+from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS
 
 if TYPE_CHECKING:
     from credence.cli.chat_wrap import Wrapped
+    from credence.core.errors import CredenceError
     from credence.dialogue.chat import Conversation, Turn
     from credence.study.approval import Approval
 
@@ -65,7 +67,7 @@ class Session:
             else:
                 self.answer(self.talk.say(text.removeprefix("/") if text.startswith("//") else text, self.tick))
         except CredenceError as error:
-            self.trouble(str(error), type(error).__name__)
+            self.trouble(error)
         except KeyboardInterrupt:
             self.interrupted()
 
@@ -89,8 +91,12 @@ class Session:
         self.after(talk.turns[-1])
 
     def _stream(self, pieces: Iterator[str]) -> None:
+        from credence.cli.terminal import progress
         from credence.report.phrases import visible
 
+        if self.talk.serving != "knowledge" and self.talk.prompt_tokens() > MANY:
+            with progress(self.words["reading message"], None, self.as_json):
+                pieces = chain([next(pieces)], pieces)
         page = self._label(self.words[self.talk.serving])
         try:
             for piece in pieces:
@@ -146,7 +152,7 @@ class Session:
         if notes:
             self.tell("; ".join(notes))
         if info.get("ess", 99.0) < FEW:
-            self.tell(words["few"].format(self.talk.own_beta or 1.0), "yellow")
+            self.tell(words["few"].format(self.talk.own_beta or 1.0), "magenta")
 
     def command(self, text: str) -> None:
         """Carry a slash command out.
@@ -156,148 +162,25 @@ class Session:
         """
         from difflib import get_close_matches
 
+        from credence.cli import chat_commands
         from credence.core.errors import ConfigError
 
-        name, _, rest = text[1:].strip().partition(" ")
-        name = name.lower()
+        found = text[1:].strip().split(maxsplit=1)
+        name, rest = (found[0].lower() if found else ""), (found[1] if len(found) > 1 else "")
         if name in ("quit", "exit", "q"):
             raise Leave
         if name not in COMMANDS:
             close = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-            near = self.words["near"].format(close[0]) if close else ""
-            raise ConfigError(self.words["unknown"].format(f"/{name}", near))
-        getattr(self, f"do_{name}")(rest.strip())
-
-    def do_help(self, rest: str) -> None:
-        """Every command with its meaning."""
-        if self.as_json:
-            self.done("help", commands={c: self.words[f"help {c}"] for c in COMMANDS})
-            return
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for command in COMMANDS:
-            table.add_row(f"/{command} {ARGUMENTS.get(command, '')}".strip(), self.words[f"help {command}"])
-        self.console.print(table)
-        self.tell(self.words["newline"])
-
-    def do_good(self, rest: str) -> None:
-        """The last reply was good."""
-        self._rate("good")
-
-    def do_bad(self, rest: str) -> None:
-        """The last reply was bad."""
-        self._rate("bad")
-
-    def do_better(self, rest: str) -> None:
-        """This would have been better."""
-        self._rate("better", rest)
-
-    def do_retract(self, rest: str) -> None:
-        """The last rating does not count."""
-        self._rate("retract")
-
-    def _rate(self, kind: str, text: str = "") -> None:
-        kept = self.talk.rate(kind, text)
-        self.done(kind, f"{self.words[kind]} {self.words['learn']}", rating=kept.id)
-
-    def do_why(self, rest: str) -> None:
-        """What moved the last reply."""
-        from credence.cli.chat_show import show_why, why_data
-        from credence.cli.terminal import plain
-
-        why = self.talk.why()
-        if self.as_json:
-            self.done("why", **plain(why_data(why)))
-        else:
-            show_why(self.console, why, self.talk.turns[-1], self.words, rest == "all")
-
-    def do_belief(self, rest: str) -> None:
-        """What may have been asked, or what is known of the user's approval."""
-        from credence.cli.chat_show import show_belief
-        from credence.cli.terminal import progress
-
-        talk = self.talk
-        if talk.desk is not None and not talk.as_prior:
-            belief = talk.desk.belief()
-            if self.as_json:
-                self.done("belief", asked=[{"question": q, "log_p": p} for q, p in belief])
-            else:
-                show_belief(self.console, belief, self.words)
-            return
-        found = None
-        if self.approval is not None and talk.turns:
-            total = self.approval.work(talk.turns[-1])
-            if total:
-                with progress(self.words["reading"], total, self.as_json) as advance:
-                    found = self.approval.of(talk.turns[-1], advance)
-            else:
-                found = self.approval.of(talk.turns[-1])
-        if found is None:
-            self.done("belief", self.words["belief none"], ratings=0)
-            return
-        text = self.words["belief approval"].format(
-            mean=found.mean, sd=found.sd, p=100 * found.probability, n=found.ratings
-        )
-        self.done("belief", text, mean=found.mean, sd=found.sd, probability=found.probability, ratings=found.ratings)
-
-    def do_prior(self, rest: str) -> None:
-        """The prior answers, and back."""
-        talk = self.talk
-        talk.as_prior = not talk.as_prior
-        words = self.words
-        text = words["as prior"] if talk.as_prior else words["as policy"].format(words[talk.serving])
-        self.done("prior", text, serving=talk.serving)
-
-    def do_beta(self, rest: str) -> None:
-        """Another β; off goes back; nothing says where it stands."""
-        from credence.core.errors import ConfigError
-
-        talk, words = self.talk, self.words
-        if rest:
-            try:
-                talk.set_beta(None if rest.lower() in ("off", "-") else float(rest))
-            except ValueError as error:
-                if isinstance(error, ConfigError):
-                    raise
-                raise ConfigError(f"/beta {rest}: a number is needed. {words['beta how']}") from None
-        now = talk.own_beta if talk.beta is None else talk.beta
-        if now is None:
-            self.done("beta", words["beta none"], beta=None)
-            return
-        match talk.serving:
-            case "reweighted":
-                law = words["policy" if talk.policy is not None else "prior"]
-                how = words["beta reweighted"].format(talk.of, law)
-            case "policy":
-                how = words["beta policy"]
-            case "prior" | "knowledge" as serving:
-                self.done("beta", f"{words['beta idle'].format(words[serving])} {words['beta how']}", serving=serving)
-                return
-            case serving:
-                how = words["beta engine"].format(words[serving])
-        self.done("beta", f"{words['beta now'].format(now, how)} {words['beta how']}", beta=now, serving=talk.serving)
-
-    def do_again(self, rest: str) -> None:
-        """Answer anew."""
-        self.answer(self.talk.again(self.tick))
-
-    def do_undo(self, rest: str) -> None:
-        """Take the last exchange back."""
-        said = self.talk.undo()
-        self.done("undo", self.words["undone"].format(said[:60]), user=said)
-
-    def do_save(self, rest: str) -> None:
-        """Write the talk to files."""
-        from credence.dialogue.transcript import save
-
-        paths = [str(p) for p in save(self.talk, rest)]
-        self.done("save", self.words["saved"].format(", ".join(paths)), files=paths)
-
-    def do_lang(self, rest: str) -> None:
-        """Another language for what the chat says of itself."""
-        self.lang = language(rest or ("zh" if self.lang == "en" else "en"))
-        self.done("lang", self.words["lang now"], lang=self.lang)
+            near = f" Did you mean /{close[0]}?" if close else ""
+            raise ConfigError(
+                f"unknown command /{name[:40]}.{near} /help lists them; // sends a text that begins with a slash.",
+                "command near" if close else "command",
+                name=name[:40],
+                **({"near": close[0]} if close else {}),
+            )
+        if rest and name not in (*ARGUMENTS, "why"):
+            raise chat_commands.takes_nothing(name, rest)
+        getattr(chat_commands, f"do_{name}")(self, rest)
 
     def done(self, command: str, text: str = "", **data: Any) -> None:  # noqa: ANN401 - JSON values
         """A command's outcome, in words or as one JSON line."""
@@ -306,12 +189,14 @@ class Session:
         else:
             self.tell(text)
 
-    def trouble(self, message: str, kind: str) -> None:
-        """A mistake, in the place where the answer would be."""
+    def trouble(self, error: "CredenceError") -> None:
+        """A mistake, in the place where the answer would be: in the session's language, in JSON as it was raised."""
+        from credence.cli.chat_errors import worded
+
         if self.as_json:
-            self.record({"error": message, "kind": kind})
+            self.record({"error": str(error), "kind": type(error).__name__})
         else:
-            self.tell(message, "red")
+            self.tell(worded(error, self.lang), "red")
 
     def interrupted(self) -> None:
         """Ctrl-C: the reply stops, the talk goes on."""
@@ -337,5 +222,7 @@ class Session:
         sys.stdout.flush()
 
 
+MANY = 300
+"""Tokens that are shown to the model, from which its reading is felt: about two seconds of one slow core."""
 FEW = 2.0
 """Effective draws below which a reweighted reply is hardly the posterior's."""

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from credence.cli.chat_words import WORDS
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -16,8 +18,8 @@ SLIGHT, CLEAR, STRONG = 0.1, 0.5, 1.5
 """Nats from which a token counts as moved, clearly moved, strongly moved."""
 LONGEST = 400
 """Pieces of a reply that are drawn; what follows is counted."""
-BAR = 24
-"""Cells of a bar for probability one."""
+BAR, WIDE = 18, 60
+"""Cells of a bar for probability one, a third of it where the terminal has fewer columns than these."""
 
 
 def moved_style(nats: float) -> str:
@@ -31,7 +33,7 @@ def moved_style(nats: float) -> str:
 
 def surprise_style(nats: float) -> str:
     """By −log π0: what was expected is plain."""
-    return "" if nats < 1 else "yellow" if nats < 3 else "bold yellow" if nats < 6 else "reverse bold yellow"
+    return "" if nats < 1 else "magenta" if nats < 3 else "bold magenta" if nats < 6 else "reverse bold magenta"
 
 
 def piece_text(piece: str) -> str:
@@ -55,24 +57,29 @@ def strip(why: "Why") -> "Text":
     return out
 
 
-def show_why(console: "Console", why: "Why", turn: "Turn", words: Words, every: bool) -> None:
+def show_why(console: "Console", why: "Why", turn: "Turn", lang: str, every: bool) -> None:
     """The strip, the tokens that were moved most (or all of them), each piece of evidence, and the sums."""
     from rich.padding import Padding
     from rich.text import Text
 
+    from credence.cli.chat_errors import worded
+    from credence.cli.chat_wrap import folded
     from credence.cli.terminal import say, shown
 
+    words = WORDS[lang]
     say(console, Text(words["why prior" if why.log_policy is None else "why strip"], style="dim"))
-    console.print(Padding(strip(why), (0, 0, 0, 2)))
+    for line in folded(strip(why), max(20, console.width - 2)):
+        console.print(Padding(line, (0, 0, 0, 2)), no_wrap=True)
     if every:
-        console.print(_every(why))
+        console.print(_every(why, words))
     elif why.log_policy is not None and why.most():
-        named = "  ".join(f"{quoted(piece)} {nats:+.2f}" for piece, nats in why.most())
-        say(console, shown(f"{words['why moved']}: {named}"))
+        say(console, shown(packed([words["why moved"], *map(named, why.most())], console.width), newline="\n"))
     if why.evidence:
-        console.print(_evidence(why, words))
+        console.print(_evidence(why, words, console.width))
+        if console.width < WIDE:
+            _where(console, why)
     for trouble in why.troubles:
-        say(console, shown(words["why trouble"].format(trouble), style="yellow"))
+        say(console, shown(words["why trouble"].format(worded(trouble, lang)), style="magenta"))
     total = sum(why.log_prior)
     if why.log_policy is None:
         say(console, Text(words["why sum prior"].format(total, len(why.pieces), why.log_lik)))
@@ -88,12 +95,33 @@ def quoted(piece: str) -> str:
     return f"‹{piece_text(piece)}›"
 
 
-def _every(why: "Why") -> Any:  # noqa: ANN401 - rich's Table, imported here
+def named(pair: tuple[str, float]) -> str:
+    """A token and its nats."""
+    from credence.report.phrases import short
+
+    return f"{quoted(short(pair[0]))} {pair[1]:+.2f}"
+
+
+def packed(items: Sequence[str], width: int) -> str:
+    """Items with two spaces between them, in lines of at most `width` cells; none is torn apart."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]}  {item}" if lines[-1] else item
+        if cell_len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(item)
+    return "\n".join(lines)
+
+
+def _every(why: "Why", words: Words) -> Any:  # noqa: ANN401 - rich's Table, imported here
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column(words["why token"])
     names = ["log π0", *(["log π", "π/π0"] if why.log_policy is not None else [])]
     reading = [part for part in why.evidence if part.unfinished]
     for name in (*names, *(part.name for part in reading)):
@@ -104,12 +132,13 @@ def _every(why: "Why") -> Any:  # noqa: ANN401 - rich's Table, imported here
         if why.log_policy is not None:
             cells += [f"{why.log_policy[i]:.2f}", f"{why.moved[i]:+.2f}"]
             style = moved_style(why.moved[i])
-        cells += [f"{part.by_token[i]:+.2f}" for part in reading]
-        table.add_row(Text(quoted(piece), style=style), *cells)
+        cells += [f"{part.by_token[i]:+.2f}" if i + 1 in part.ends else "" for part in reading]
+        table.add_row(Text(quoted(piece), style=style, overflow="fold"), *cells)
     return table
 
 
-def _evidence(why: "Why", words: Words) -> Any:  # noqa: ANN401 - rich's Table, imported here
+def _evidence(why: "Why", words: Words, width: int) -> Any:  # noqa: ANN401 - rich's Table, imported here
+    from rich.cells import cell_len
     from rich.table import Table
 
     from credence.cli.terminal import shown
@@ -118,18 +147,28 @@ def _evidence(why: "Why", words: Words) -> Any:  # noqa: ANN401 - rich's Table, 
     table.add_column(words["why evidence"])
     for name in (words["why reading"], "β", words["why nats"]):
         table.add_column(name, justify="right")
-    table.add_column(words["why tokens"], ratio=1)
+    wide = width >= WIDE
+    if wide:
+        table.add_column(words["why tokens"])
     for part in why.evidence:
         reading = ", ".join(f"{v:.3g}" for v in part.readings.values())
         beta = "–" if part.beta is None else f"{part.beta:g}"
-        table.add_row(shown(part.name), reading, beta, f"{part.nats:+.2f}", shown(_by_token(part, why, words)))
+        left = sum(max(cell_len(words[n]), 6) for n in ("why reading", "why nats")) + 14
+        room = max(14, width - left - max(cell_len(p.name) for p in why.evidence))
+        where = packed(list(map(named, why.told(part))), room) if part.unfinished else words["why at end"]
+        more = [shown(where, newline="\n")] if wide else []
+        table.add_row(shown(part.name), reading, beta, f"{part.nats:+.2f}", *more)
     return table
 
 
-def _by_token(part: Any, why: "Why", words: Words) -> str:  # noqa: ANN401 - Weighed, of a room that --help does not load
-    if not part.unfinished:
-        return words["why at end"]
-    return "  ".join(f"{quoted(piece)} {nats:+.2f}" for piece, nats in why.most(part.by_token, 4))
+def _where(console: "Console", why: "Why") -> None:
+    """On a narrow terminal the tokens stand under the table."""
+    from credence.cli.terminal import say, shown
+
+    for part in why.evidence:
+        if part.unfinished:
+            told = packed([f"{part.name}:", *map(named, why.told(part))], console.width)
+            say(console, shown(told, newline="\n"))
 
 
 def show_belief(console: "Console", belief: Sequence[tuple[str, float]], words: Words) -> None:
@@ -137,16 +176,18 @@ def show_belief(console: "Console", belief: Sequence[tuple[str, float]], words: 
     from rich.table import Table
 
     from credence.cli.terminal import say, shown
+    from credence.dialogue.helpdesk import NOTHING
     from credence.report.phrases import short
 
-    say(console, shown(words["belief asked"] + ":"))
+    say(console, shown(words["belief asked"]))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     for justify in ("right", "left", "right", "left"):
         table.add_column("", justify=justify)  # pyright: ignore[reportArgumentType] - two of the words that rich knows
-    room = max(20, console.width - BAR - 24)
+    bar = BAR if console.width >= WIDE else BAR // 3
+    room = max(8, console.width - bar - 20)
     for name, log_p in belief[:6]:
-        p = math.exp(log_p)
-        table.add_row(f"{100 * p:.1f} %", "█" * round(BAR * p), f"{log_p:.2f}", shown(short(name, room)))
+        p, asked = math.exp(log_p), words["nothing fits"] if name == NOTHING else name
+        table.add_row(f"{100 * p:.1f} %", "█" * round(bar * p), f"{log_p:.2f}", shown(short(asked, room)))
     console.print(table)
 
 
@@ -166,4 +207,4 @@ def why_data(why: "Why") -> dict[str, Any]:
         {"name": p.name, "readings": p.readings, "beta": p.beta, "nats": p.nats, "reads_prefixes": p.unfinished}
         for p in why.evidence
     ]
-    return {"tokens": tokens, "evidence": parts, "log_lik": why.log_lik, "troubles": list(why.troubles)}
+    return {"tokens": tokens, "evidence": parts, "log_lik": why.log_lik, "troubles": [str(t) for t in why.troubles]}

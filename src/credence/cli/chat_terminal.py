@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,12 @@ def terminal(session: "Session", folder: Path, **given: Any) -> None:  # noqa: A
     try:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import FileHistory
+        from prompt_toolkit.styles import Style
     except ImportError as error:
         raise MissingExtraError(
             "the chat's line editor needs prompt_toolkit. Run: pip install 'credence-lm[chat]'  (lines from a pipe "
-            "need nothing: echo Hello. | credence chat)"
+            "need nothing: echo Hello. | credence chat)",
+            "no editor",
         ) from error
     prompt: Any = PromptSession(
         history=FileHistory(str(history_file(folder))),
@@ -43,25 +46,50 @@ def terminal(session: "Session", folder: Path, **given: Any) -> None:  # noqa: A
         complete_while_typing=False,
         multiline=True,
         key_bindings=_keys(),
-        prompt_continuation="… ",
+        prompt_continuation=lambda width, line, wrapped: " " * width if wrapped else "… ".rjust(width),
         bottom_toolbar=lambda: _toolbar(session),
+        style=Style.from_dict({"bottom-toolbar": "noreverse dim"}),
         **given,
     )
+    session.console.print()
     while True:
         try:
-            text = prompt.prompt(f"{session.words['you']} ▸ ")
+            text = prompt.prompt([("bold", f"{session.words['you']} ▸ ")])
         except KeyboardInterrupt:
             session.tell(session.words["leave"])
+            session.console.print()
             continue
         except EOFError:
             break
         if not text.strip():
             continue
         try:
-            session.line(text.strip())
+            with unechoed():
+                session.line(text.strip())
         except Leave:
             break
+        session.console.print()
     session.tell(session.words["bye"])
+
+
+@contextmanager
+def unechoed() -> Generator[None]:
+    """What is typed while a reply comes is not mixed into it; it waits for the next line, where it shows."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        yield
+        return
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin.fileno())
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
 
 
 def _keys() -> Any:  # noqa: ANN401 - prompt_toolkit's KeyBindings, imported here
@@ -101,19 +129,26 @@ def _completer(session: "Session") -> Any:  # noqa: ANN401 - prompt_toolkit's Co
 
 
 def _toolbar(session: "Session") -> str:
+    from rich.cells import cell_len
+
     talk, words = session.talk, session.words
     beta = talk.own_beta if talk.beta is None else talk.beta
     level = "" if beta is None or talk.serving in ("prior", "knowledge") else f"  β {beta:g}"
-    return f" {words[talk.serving]}{level}  ·  /help  ·  {words['newline']}"
+    short = f" {words[talk.serving]}{level}  ·  /help"
+    whole = f"{short}  ·  {words['newline']}"
+    return whole if cell_len(whole) <= session.console.width else short
 
 
 def piped(session: "Session") -> None:
     """One message or command a line, until the input ends or /quit."""
     from credence.cli.chat_session import Leave
+    from credence.core.errors import ConfigError
 
     for text in _lines():
         if text is None:
-            session.trouble("this line is not UTF-8. Convert the input: iconv -f GB18030 -t UTF-8", "ConfigError")
+            session.trouble(
+                ConfigError("this line is not UTF-8. Convert the input: iconv -f GB18030 -t UTF-8", "not utf-8")
+            )
         elif text.strip():
             if not session.as_json:
                 session.tell(f"{session.words['you']} ▸ {text.strip()[:200]}", "")

@@ -3,6 +3,15 @@
 import sys
 import unicodedata
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+CLOSING = frozenset("，。；：！？、）》〉」』】〕”’…—～·％,.;:!?)]}%")
+OPENING = frozenset("（《〈「『【〔“‘([{")
 
 
 @dataclass(eq=False)
@@ -25,10 +34,12 @@ class Wrapped:
             self._show(text)
             return
         for char in text:
-            if char.isspace() or _breaks(char):
+            if char.isspace():
                 self._place()
-                self._space(char) if char.isspace() else self._wide(char)
+                self._space(char)
             else:
+                if self._word and breaks(self._word[-1], char):
+                    self._place()
                 self._word += char
         self._show("")
 
@@ -56,16 +67,6 @@ class Wrapped:
             self._out.append(" ")
             self.column += 1
 
-    def _wide(self, char: str) -> None:
-        """A character that may begin a line wherever the last one ended."""
-        from rich.cells import cell_len
-
-        cells = cell_len(char)
-        if self.column + cells > self.width:
-            self._newline()
-        self._out.append(char)
-        self.column += cells
-
     def _newline(self) -> None:
         self._out.append("\n")
         self.column = 0
@@ -76,6 +77,38 @@ class Wrapped:
         self._out.clear()
 
 
-def _breaks(char: str) -> bool:
-    """Chinese, Japanese and other full-width characters need no space to break at."""
-    return unicodedata.east_asian_width(char) in "WF"
+def breaks(before: str, after: str) -> bool:
+    """Whether a line may end between two characters that no space parts.
+
+    Chinese, Japanese and other full-width characters need none; but no line begins with what closes or ends with what
+    opens.
+    """
+    if after in CLOSING or before in OPENING:
+        return False
+    return any(unicodedata.east_asian_width(char) in "WF" for char in (before, after))
+
+
+def folded(text: "Text", width: int) -> "list[Text]":
+    """Styled text in lines of at most `width` cells, broken as the streamed replies are."""
+    from rich.cells import cell_len
+
+    plain, cuts, begin, column = text.plain, list[int](), 0, 0
+    ends = [
+        i + 1 for i in range(len(plain) - 1) if plain[i + 1] != " " and (plain[i] == " " or breaks(*plain[i : i + 2]))
+    ]
+    for start, end in pairwise([0, *ends, len(plain)]):
+        cells = cell_len(plain[start:end].rstrip())
+        if start > begin and column + cells > width:
+            cuts.append(start)
+            begin, column = start, 0
+        column += cell_len(plain[start:end])
+        while cell_len(plain[begin:end].rstrip()) > width and end - begin > 1:  # a word longer than a line
+            fits = next(i for i in range(end, begin, -1) if cell_len(plain[begin:i]) <= width or i == begin + 1)
+            if fits == end:
+                break
+            cuts.append(fits)
+            begin, column = fits, cell_len(plain[fits:end])
+    lines = list(text.divide(cuts))
+    for line in lines:
+        line.rstrip()
+    return lines

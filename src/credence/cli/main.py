@@ -7,6 +7,7 @@ import typer
 
 from credence.cli.ask import ask
 from credence.cli.chat import chat
+from credence.cli.chat_errors import Spoken
 from credence.cli.control import control
 from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (run, control, sample, score, kl, chat, diagnose, ask, models, init):
-    app.command()(command)
+    app.command(cls=Spoken if command is chat else None)(command)
 dialogue.command()(update)
 app.add_typer(dialogue)
 app.add_typer(knowledge, name="knowledge")

@@ -16,7 +16,17 @@ from difflib import get_close_matches
 
 
 class CredenceError(Exception):
-    """The root: catch this to catch everything that credence raises on purpose."""
+    """The root: catch this to catch everything that credence raises on purpose.
+
+    Args:
+        message: in English: what was given, why it cannot be, what to do.
+        case: names the mistake where a surface words it in another language (cli/chat_errors.py); else "".
+        given: what that sentence is filled with.
+    """
+
+    def __init__(self, message: str = "", case: str = "", **given: object) -> None:
+        super().__init__(message)
+        self.case, self.given = case, given
 
 
 class ConfigError(CredenceError, ValueError):

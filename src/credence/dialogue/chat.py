@@ -19,10 +19,10 @@ from credence.core.types import Prompts
 from credence.dialogue.desk import Desk
 from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
-from credence.dialogue.room import encoded, fitted, prompts_of
+from credence.dialogue.room import encoded, fitted, prompts_of, room_of
 from credence.dialogue.stream import Draw, stream
 from credence.dialogue.talk import Message, accept, scrub
-from credence.dialogue.why import Why, explain
+from credence.dialogue.why import Why, explain, steps
 from credence.evidence.strength import at_beta, beta_of
 
 
@@ -67,9 +67,22 @@ def no_tick() -> None:
     """Nobody watches."""
 
 
+def known_of(of: int) -> int:
+    """The number of candidates, if so few can be weighed against each other.
+
+    Raises:
+        ConfigError: fewer than two.
+    """
+    if of < 2:
+        raise ConfigError(f"of={of}: at least two candidates are needed.", "few candidates", of=of)
+    return of
+
+
 @dataclass(eq=False)
 class Conversation:
     """Who speaks, what is good, and what was said so far.
+
+    `given` holds the ratings of this talk that stand, the last one given at its end.
 
     Args:
         prior: over text.
@@ -102,14 +115,18 @@ class Conversation:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     heard: str = ""
     taken_out: int = 0
+    given: list[Rating] = field(default_factory=lambda: list[Rating]())
     _count: int = 0
 
     def __post_init__(self) -> None:
         known(self.engine)
-        if self.of < 2:
-            raise ConfigError(f"of={self.of}: at least two candidates are needed.")
+        known_of(self.of)
         if self.engine != "policy" and self.evidence is None:
-            raise ConfigError(f"engine {self.engine!r} draws from a posterior, and no evidence was given.")
+            raise ConfigError(
+                f"engine {self.engine!r} draws from a posterior, and no evidence was given.",
+                "engine needs evidence",
+                engine=self.engine,
+            )
 
     @property
     def own_beta(self) -> float | None:
@@ -147,7 +164,11 @@ class Conversation:
         """
         if beta is not None:
             if self.evidence is None:
-                raise ConfigError(f"beta={beta}: no evidence was given, so there is no reward that a β could weigh.")
+                raise ConfigError(
+                    f"beta={beta}: no evidence was given, so there is no reward that a β could weigh.",
+                    "beta nothing",
+                    beta=beta,
+                )
             at_beta(self.evidence, beta)
         self.beta = beta
 
@@ -172,7 +193,7 @@ class Conversation:
             DegeneracyError: the engine found no reply; what was heard stays heard.
         """
         if not self.heard:
-            raise ConfigError("nothing was said: there is nothing to answer.")
+            raise ConfigError("nothing was said: there is nothing to answer.", "nothing said")
         said, serving = self.heard, self.serving
         messages = self._fitted(said)
         prompts = self._prompts(messages)
@@ -190,6 +211,10 @@ class Conversation:
             turn = self._drawn(turn, prompts, key, tick)
             self._keep(turn)
             yield turn.reply
+
+    def prompt_tokens(self) -> int:
+        """Tokens that the model will be shown to answer what was heard."""
+        return len(self._prompts(self._fitted(self.heard)).ids[0])
 
     def say(self, text: str, tick: Callable[[], None] = no_tick) -> Iterator[str]:
         """`hear`, then `reply`."""
@@ -213,14 +238,18 @@ class Conversation:
     def _drawn(self, turn: Turn, prompts: Prompts, key: Key, tick: Callable[[], None]) -> Turn:
         target = self.target
         if target is None:
-            raise ConfigError(f"{turn.law} draws from a posterior, and no evidence was given.")
+            raise ConfigError(
+                f"{turn.law} draws from a posterior, and no evidence was given.",
+                "engine needs evidence",
+                engine=turn.law,
+            )
         found = Drawing(turn.law, self.prior, target, self.policy, self.of).draw(key, prompts, tick)
         text = str(self.prior.codec.decode(found.ids))
         return replace(turn, reply=text, ids=found.ids, log_q=found.log_q, ended=found.ended, info=found.info)
 
     def _from_knowledge(self, turn: Turn) -> Turn:
         if self.desk is None:
-            raise ConfigError("no knowledge was given.")
+            raise ConfigError("no knowledge was given: name it with --knowledge.")
         answer = self.desk.answer(turn.said)
         ids = tuple(encoded(self.prior, answer.text))
         return replace(
@@ -246,13 +275,16 @@ class Conversation:
     def _prompts(self, messages: tuple[Message, ...]) -> Prompts:
         return prompts_of(self.prior, messages)
 
-    def undo(self) -> str:
-        """Take the last exchange back; returns what the user had said. Ratings that were given stay in the file."""
+    def undo(self) -> Turn:
+        """Take the last exchange back, and return it.
+
+        A rating of its reply stands: what was thought of that reply is as true as before. `rate("retract")` takes it
+        back, also now.
+        """
         last = self._last()
         if last.law == "knowledge" and self.desk is not None:
             self.desk.back()
-        self.turns.pop()
-        return last.said
+        return self.turns.pop()
 
     def again(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
         """Answer the last message anew, with other draws; what was heard and found no reply is simply tried again.
@@ -263,7 +295,7 @@ class Conversation:
             yield from self.reply(tick)
             return
         before, last = tuple(self.turns), self._last()
-        self.heard = self.undo()
+        self.heard = self.undo().said
         try:
             yield from self.reply(tick)
         finally:
@@ -274,43 +306,85 @@ class Conversation:
 
     def _last(self) -> Turn:
         if not self.turns:
-            raise ConfigError("nothing was said yet.")
+            raise ConfigError("nothing was said yet.", "nothing said")
         return self.turns[-1]
 
-    def why(self) -> Why:
+    def why(self, tick: Callable[[], None] = no_tick) -> Why:
         """The last reply taken apart: tokens under prior and policy, evidence in its unit and in nats.
+
+        `tick` is called `why_work` times.
 
         Raises:
             ConfigError: nothing was said yet.
         """
         turn = self._last()
+        return explain(*self._asked(turn), self._prompts(turn.messages), turn.ids, turn.ended, tick)
+
+    def why_work(self) -> int:
+        """Steps that `why` takes.
+
+        Raises:
+            ConfigError: nothing was said yet.
+        """
+        turn = self._last()
+        return steps(*self._asked(turn), self._prompts(turn.messages), turn.ids)
+
+    def _asked(self, turn: Turn) -> tuple[StepPrior, StepPrior | None, Evidence | None]:
+        """Prior, policy and evidence that bear on this reply."""
         policy = None if turn.law in ("prior", "knowledge") else self.policy
         evidence = self.evidence if turn.beta is None or self.evidence is None else at_beta(self.evidence, turn.beta)
-        return explain(self.prior, policy, evidence, self._prompts(turn.messages), turn.ids, turn.ended)
+        return self.prior, policy, evidence
 
     def rate(self, kind: str, text: str = "") -> Rating:
         """Say what was thought of the last reply; on return it is kept for good.
 
         Args:
-            kind: "good", "bad", "better" or "retract".
+            kind: "good", "bad" or "better" of the last reply, in place of what was said of it before; or "retract":
+                the rating given last in this talk counts no more, whichever reply it was of.
             text: the better reply, for "better".
 
         Raises:
-            ConfigError: nothing was said yet, no store, an empty better text, or nothing to retract.
+            ConfigError: nothing was said yet, no store, a better text that is empty, the reply itself or too long to
+                be read, or nothing to retract.
             BackendError: the file is locked or cannot be written.
         """
-        turn = self._last()
         if self.store is None:
-            raise ConfigError("no feedback file was opened, so a rating could not be kept.")
-        if kind == "retract" and not turn.rating:
-            raise ConfigError("the last reply was not rated: there is nothing to take back.")
+            raise ConfigError("no feedback file was opened, so a rating could not be kept.", "no feedback file")
+        if kind == "retract":
+            return self._retract(self.store)
+        turn = self._last()
         if kind == "better":
-            text, _ = accept(text)
-            if text == scrub(turn.reply)[0].strip():
-                raise ConfigError("the better text is the reply itself: use /good.")
+            text = self._better(turn, text)
         law = turn.law + (f":{self.law}" if self.law and turn.law not in ("prior", "knowledge") else "")
         kept = self.store.add(
             Rating(self.id, turn.number, turn.messages, turn.reply, turn.ids, kind, text, self.model, law, turn.beta)
         )
-        self.turns[-1] = replace(turn, rating="" if kind == "retract" else kind)
+        self.turns[-1] = replace(turn, rating=kind)
+        self.given = [*(r for r in self.given if r.turn != turn.number), kept]
         return kept
+
+    def _retract(self, store: FeedbackStore) -> Rating:
+        if not self.given:
+            raise ConfigError("no rating of this talk stands: there is nothing to take back.", "not rated")
+        last = self.given[-1]
+        kept = store.add(replace(last, kind="retract", text="", at=0.0, id=0))
+        self.given.pop()
+        self.turns = [replace(t, rating="") if t.number == last.turn else t for t in self.turns]
+        return kept
+
+    def _better(self, turn: Turn, text: str) -> str:
+        """A better reply as it is kept: it and its prompt must fit the model, else no update could read it."""
+        text, _ = accept(text)
+        if text == scrub(turn.reply)[0].strip():
+            raise ConfigError("the better text is the reply itself: use /good.", "better same")
+        tokens = len(encoded(self.prior, text))
+        most = room_of(self.prior) - len(self._prompts(turn.messages).ids[0])
+        if tokens > most:
+            raise ConfigError(
+                f"the better text has {tokens:,} tokens; after this message the model reads at most {most:,}. Give a "
+                "shorter one.",
+                "better long",
+                tokens=tokens,
+                most=most,
+            )
+        return text

@@ -41,7 +41,12 @@ def language_of(source: str) -> str:
     code = source.partition(":")[2]
     if code not in EDITIONS:
         known = ", ".join(f"{SCHEME}:{c}" for c in EDITIONS)
-        raise ConfigError(f"{source!r}: Debian's FAQ is read here in {known}.{nearest(code, EDITIONS)}")
+        raise ConfigError(
+            f"{source!r}: Debian's FAQ is read here in {known}.{nearest(code, EDITIONS)}",
+            "faq language",
+            source=source,
+            known=known,
+        )
     return code
 
 
@@ -59,7 +64,10 @@ def pages(language: str) -> list[Path]:
             return found
     raise BackendError(
         f"Debian's FAQ is not here yet. Run: credence knowledge import {SCHEME}:{language}  (on Debian or Ubuntu, no "
-        f"administrator needed), or install the package {edition.package}. Elsewhere: unpack it and name its folder."
+        f"administrator needed), or install the package {edition.package}. Elsewhere: unpack it and name its folder.",
+        "faq missing",
+        language=language,
+        package=edition.package,
     )
 
 

@@ -37,7 +37,12 @@ def known(engine: str) -> str:
         ConfigError: with the nearest.
     """
     if engine not in ENGINES:
-        raise ConfigError(f"unknown engine {engine!r}.{nearest(engine, ENGINES)} Known: {', '.join(ENGINES)}.")
+        raise ConfigError(
+            f"unknown engine {engine!r}.{nearest(engine, ENGINES)} Known: {', '.join(ENGINES)}.",
+            "engine",
+            name=engine,
+            known=", ".join(ENGINES),
+        )
     return engine
 
 
@@ -162,7 +167,10 @@ class Drawing:
     def _none(self, why: str) -> DegeneracyError:
         return DegeneracyError(
             f"{self.engine} found no reply: {why}. Try /beta with a larger value (weaker evidence), more candidates "
-            "(--of), another engine, or /again."
+            "(--of), another engine, or /again.",
+            "no reply found",
+            engine=self.engine,
+            why=why,
         )
 
     def _answer(self, drawn: Draws, row: int, info: Mapping[str, float]) -> Answer:

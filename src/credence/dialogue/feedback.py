@@ -93,7 +93,7 @@ class Rating:
         if self.kind not in KINDS:
             raise ConfigError(f"rating {self.kind!r}: {', '.join(KINDS)} are known.{nearest(self.kind, KINDS)}")
         if (self.kind == "better") != bool(self.text.strip()):
-            raise ConfigError("a better reply needs its text, and only it has one: /better TEXT")
+            raise ConfigError("a better reply needs its text, and only it has one: /better TEXT", "better text")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,11 @@ class FeedbackStore:
         except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"{self.path}, rating {row[0]}: not as credence writes it ({error}). Something else has changed it: "
-                "take a copy back, or name another: --feedback FILE"
+                "take a copy back, or name another: --feedback FILE",
+                "feedback row",
+                path=self.path,
+                row=row[0],
+                why=error,
             ) from error
 
     def standing(self) -> tuple[Rating, ...]:
@@ -221,7 +225,13 @@ class FeedbackStore:
         if {"schema_version", "rating"} <= names:
             return int(self._db.execute("SELECT max(version) FROM schema_version").fetchone()[0])
         if names - {"sqlite_sequence"}:
-            raise ConfigError(f"{self.path} is a database of something else (tables {', '.join(sorted(names))}).")
+            tables = ", ".join(sorted(names))
+            raise ConfigError(
+                f"{self.path} is a database of something else (tables {tables}). Name another: --feedback FILE",
+                "feedback other",
+                path=self.path,
+                tables=tables,
+            )
         return 0
 
     def _refuse_others(self) -> None:
@@ -229,7 +239,11 @@ class FeedbackStore:
         if found > newest:
             raise ConfigError(
                 f"{self.path} was written by a newer credence (schema {found}; this one knows {newest}). Upgrade "
-                "credence, or name another file: --feedback FILE"
+                "credence, or name another file: --feedback FILE",
+                "feedback newer",
+                path=self.path,
+                found=found,
+                newest=newest,
             )
 
     def _migrate(self) -> None:
@@ -261,15 +275,32 @@ class FeedbackStore:
             if "locked" in str(error) or "busy" in str(error):
                 raise BackendError(
                     f"{self.path} is locked by another process; waited {self.wait:g} s. Close the other program that "
-                    "writes to it and try again; nothing was changed."
+                    "writes to it and try again; nothing was changed.",
+                    "feedback locked",
+                    path=self.path,
+                    seconds=self.wait,
                 ) from error
-            raise BackendError(f"{self.path} cannot be read or written: {error}.") from error
+            raise BackendError(
+                f"{self.path} cannot be read or written: {error}. Name another file: --feedback FILE",
+                "feedback failed",
+                path=self.path,
+                why=error,
+            ) from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(
-                f"{self.path} is no feedback database ({error}). Move it away, or name another: --feedback FILE"
+                f"{self.path} is no feedback database ({error}). Move it away, or name another: --feedback FILE",
+                "feedback none",
+                path=self.path,
+                why=error,
             ) from error
         except OSError as error:
-            raise BackendError(f"{self.path} cannot be opened: {error.strerror or error}.") from error
+            why = error.strerror or str(error)
+            raise BackendError(
+                f"{self.path} cannot be opened: {why}. Name another file: --feedback FILE",
+                "feedback failed",
+                path=self.path,
+                why=why,
+            ) from error
 
 
 def _rating(row: Sequence[Any]) -> Rating:

@@ -90,12 +90,18 @@ def read_knowledge(source: str, folder: Path = Path(), language: str | None = No
     if place.is_dir():
         pages = sorted(p for p in place.iterdir() if _kind(p) == ".html")
         if not pages:
-            raise ConfigError(f"the folder {place} holds no HTML page. Name a file, or a folder of .html files.")
+            raise ConfigError(
+                f"the folder {place} holds no HTML page. Name a file, or a folder of .html files.",
+                "knowledge folder",
+                place=place,
+            )
         return _checked(_pages(pages), source, language, ())
     if _kind(place) not in READERS:
         raise ConfigError(
             f"knowledge {source!r}: files of answered questions end in {', '.join(READERS)}; or write debian-faq:en or "
-            "debian-faq:zh, or name a folder of HTML pages."
+            "debian-faq:zh, or name a folder of HTML pages.",
+            "knowledge kind",
+            source=source,
         )
     found, encoding = _file(place)
     notes = (f"read as {encoding}",) if encoding != "utf-8" else ()
@@ -118,9 +124,16 @@ def _file(place: Path) -> tuple[list[Found], str]:
         raw = place.read_bytes()
     except FileNotFoundError:
         beside = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
-        raise ConfigError(f"no such knowledge file: {place}.{nearest(place.name, beside)}") from None
+        raise ConfigError(
+            f"no such knowledge file: {place}.{nearest(place.name, beside)}", "knowledge file", place=place
+        ) from None
     except OSError as error:
-        raise ConfigError(f"the knowledge file {place} cannot be read: {error.strerror}.") from None
+        raise ConfigError(
+            f"the knowledge file {place} cannot be read: {error.strerror}.",
+            "knowledge unreadable",
+            place=place,
+            why=error.strerror,
+        ) from None
     kind = _kind(place)
     text, encoding = decode(raw, place, declared_encoding(raw) if kind == ".html" else "")
     read = {".csv": read_csv, ".md": read_markdown, ".html": read_html}[kind]
@@ -136,7 +149,11 @@ def _checked(found: list[Found], source: str, language: str | None, notes: tuple
     kept = _once(_apart(rows), source, dropped)
     if not kept:
         reasons = "; ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise ConfigError(f"{source} holds no answered question{f' ({reasons})' if reasons else ''}.")
+        raise ConfigError(
+            f"{source} holds no answered question{f' ({reasons})' if reasons else ''}.",
+            "knowledge empty",
+            source=source,
+        )
     entries = _named(kept, source)
     spoken = language or detect(text for entry in entries for text in (entry.question, entry.answer))
     if spoken == UNKNOWN:
@@ -181,7 +198,11 @@ def _once(rows: list[Found], source: str, dropped: Counter[str]) -> list[Found]:
         more = f", and {len(conflicts) - 3} more" if len(conflicts) > 3 else ""
         raise ConfigError(
             f"{source}: one question with two different answers: {'; '.join(conflicts[:3])}{more}. Join the answers, "
-            "or say in the question what sets them apart."
+            "or say in the question what sets them apart.",
+            "knowledge conflict",
+            source=source,
+            first=conflicts[0],
+            count=len(conflicts),
         )
     return list(kept.values())
 

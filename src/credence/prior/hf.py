@@ -5,7 +5,7 @@ keys and values are spread over its completions; the cache is allocated once; lo
 so that no (R, T, V) tensor exists; attention groups query heads instead of copying keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,14 +77,7 @@ class LMPrior:
         self.model.set_attn_implementation("eager")
         plain = self.model(input_ids=ids, use_cache=False).logits[0].double()
         self.model.set_attn_implementation(attention.NAME)
-        allowed = torch.ones(1, length, length, dtype=torch.bool, device=self.device).tril()
-        position, cache, half = torch.arange(length, device=self.device)[None], self._cache(0), (length + 1) // 2
-        hidden = [
-            self._body(ids[:, a:b], attention.additive(allowed[:, a:b, :b], self.dtype), position[:, a:b], cache)
-            for a, b in ((0, half), (half, length))
-            if a < b
-        ]
-        ours = self.head(torch.cat(hidden, 1))[0].double()
+        ours = self.head(torch.cat(list(self.passage(ids[0], (length + 1) // 2)), 1))[0].double()
         slack = max(1e-3, 4 * torch.finfo(self.dtype).eps)
         if bool(((plain - ours).abs() <= slack * (1 + plain.abs().max())).all()):
             return
@@ -224,6 +217,15 @@ class LMPrior:
         position = lengths[rows][:, None] + torch.arange(steps, device=self.device)
         later = self._body(ids, attention.additive(allowed, self.dtype), position, cache)
         return torch.cat([first, later], 1)
+
+    @torch.no_grad()
+    def passage(self, ids: Int[Tensor, " T"], tokens: int) -> Iterator[Float[Tensor, "1 t d"]]:
+        """The states after each token of one text, `tokens` at a time through the cache: one pass, seen to advance."""
+        cache, whole, place = self._cache(0), ids[None], torch.arange(len(ids), device=self.device)
+        for a in range(0, len(ids), tokens):
+            b = min(a + tokens, len(ids))
+            allowed = (place[:b] <= place[a:b, None])[None]
+            yield self._body(whole[:, a:b], attention.additive(allowed, self.dtype), place[None, a:b], cache)
 
     def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
         """n draws a prompt with log q in nats."""

@@ -47,7 +47,9 @@ def load(
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
             model.to(device)
     except (OSError, ValueError, RuntimeError) as error:
-        raise BackendError(f"the model {name!r} could not be read: {error}") from error
+        raise BackendError(
+            f"the model {name!r} could not be read: {error}", "model unreadable", name=name, why=error
+        ) from error
     codec, ends = TextCodec(tokenizer, system, style), end_tokens(model.generation_config, tokenizer)
     if not ends:
         raise ConfigError(
@@ -62,7 +64,9 @@ def _find(name: str) -> str:
         return str(embedded.unpacked())
     if Path(name).is_dir():
         if not (Path(name) / "config.json").exists():
-            raise ConfigError(f"the folder {name!r} holds no config.json: it is not a transformers model.")
+            raise ConfigError(
+                f"the folder {name!r} holds no config.json: it is not a transformers model.", "model folder", name=name
+            )
         return name
     owner, slash, _ = name.partition("/")
     if slash and owner and not Path(owner).exists() and not name.startswith((".", "/", "~")):
@@ -71,7 +75,10 @@ def _find(name: str) -> str:
         return name
     raise ConfigError(
         f"unknown model {name!r}: no such name or folder.{nearest(name, NAMES)} Known names: {', '.join(NAMES)}; "
-        "or a folder, or a hub id such as 'owner/model'."
+        "or a folder, or a hub id such as 'owner/model'.",
+        "model unknown",
+        name=name,
+        known=", ".join(NAMES),
     )
 
 

@@ -93,7 +93,8 @@ class Rejection:
         if not math.isfinite(bound):
             raise ConfigError(
                 f"rejection needs a finite bound on log_lik, and this evidence says {bound}. Give the largest value "
-                "that the reward can take, Reward(fn, beta, bound=...), or the nats themselves, Rejection(bound=...)."
+                "that the reward can take, Reward(fn, beta, bound=...), or the nats themselves, Rejection(bound=...).",
+                "no bound",
             )
         return bound
 

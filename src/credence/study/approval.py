@@ -11,7 +11,7 @@ from credence.dialogue.stream import as_row
 from credence.evidence.feedback import Head
 from credence.prior.features import Centred
 from credence.prior.reshape import Reshaped
-from credence.study.opinions import FeedbackSettings, Taught, centred, hear, learn
+from credence.study.opinions import FeedbackSettings, Taught, centred, hear, learn, ratings_print, readings
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,24 @@ class Approval:
     model: str
     settings: FeedbackSettings = field(default_factory=FeedbackSettings)
     taught: Taught | None = None
-    _fitted: tuple[tuple[int, ...], Head] | None = None
+    _fitted: tuple[str, Head] | None = None
     _features: Centred = field(init=False)
 
     def __post_init__(self) -> None:
         self._features = centred(self.settings, self.prior)
         if self.taught is not None and self.taught.settings == self.settings:
-            self._fitted = (self.taught.ratings, self.taught.head)
+            self._fitted = (self.taught.heard, self.taught.head)
 
     def work(self, turn: Turn) -> int:
-        """Prompts that must be read before `of` can answer."""
+        """Steps that `of` takes before it can answer: prompts, and rated replies, that must be read."""
         standing = self.store.standing()
         if not standing or not turn.ids:
             return 0
-        prompts = [prompts_of(self.prior, turn.messages).ids[0]]
+        prompts, replies = [prompts_of(self.prior, turn.messages).ids[0]], 0
         if self._stale(standing):
-            prompts += [prompts_of(self.prior, r.messages).ids[0] for r in standing]
-        return len({ids for ids in prompts if not self._features.knows(ids)})
+            heard = hear(standing, self.prior, self.model)
+            prompts, replies = [*prompts, *heard.contexts.ids], readings(heard)
+        return len({ids for ids in prompts if not self._features.knows(ids)}) + replies
 
     def of(self, turn: Turn, tick: Callable[[], None] = no_tick) -> Approved | None:
         """What is believed of this reply; None without any rating. `tick` is called `work` times."""
@@ -73,8 +74,8 @@ class Approval:
         if self._fitted is None or self._stale(standing):
             heard = hear(standing, self.prior, self.model)
             self._read(heard.contexts, tick)
-            evidence, _, _ = learn(heard, self.settings, self.prior, self._features)
-            self._fitted = (tuple(r.id for r in standing), evidence.head)
+            evidence, _, _ = learn(heard, self.settings, self.prior, self._features, tick)
+            self._fitted = (self._said(standing), evidence.head)
         prompts = prompts_of(self.prior, turn.messages)
         self._read(prompts, tick)
         head = self._fitted[1]
@@ -83,7 +84,11 @@ class Approval:
         return Approved(float(mean[0]), float(sd[0]), float(head.approval(phi)[0]), len(standing))
 
     def _stale(self, standing: tuple[Rating, ...]) -> bool:
-        return self._fitted is None or self._fitted[0] != tuple(r.id for r in standing)
+        return self._fitted is None or self._fitted[0] != self._said(standing)
+
+    def _said(self, standing: tuple[Rating, ...]) -> str:
+        """What the ratings say: rows of another file, or of a file that was begun anew, bear the same numbers."""
+        return ratings_print(standing, self.model)
 
     def _read(self, prompts: Prompts, tick: Callable[[], None]) -> None:
         for b, ids in enumerate(prompts.ids):

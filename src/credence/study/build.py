@@ -128,12 +128,16 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise ConfigError(f"device {device!r}: torch knows no such device; write cpu, cuda, cuda:1 or mps.") from None
+        raise ConfigError(
+            f"device {device!r}: torch knows no such device; write cpu, cuda, cuda:1 or mps.", "device", device=device
+        ) from None
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BackendError(f"device {device!r} is not to be had here ({reason}). Use --device cpu.") from error
+        raise BackendError(
+            f"device {device!r} is not to be had here ({reason}). Use --device cpu.", "no device", device=device
+        ) from error
     if kind == "meta":
         raise ConfigError("device 'meta' holds no numbers; write cpu, cuda, cuda:1 or mps.")
 

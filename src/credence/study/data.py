@@ -143,7 +143,9 @@ def read_text(path: Path, what: str) -> str:
     except FileNotFoundError:
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         missing = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist."
-        raise ConfigError(f"no such {what}: {path}.{missing}{nearest(path.name, beside)}") from None
+        raise ConfigError(
+            f"no such {what}: {path}.{missing}{nearest(path.name, beside)}", "no file", path=path
+        ) from None
     except OSError as error:
         raise ConfigError(f"the {what} {path} cannot be read: {error.strerror}.") from None
     try:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -22,6 +22,8 @@ from credence.study.stored import read_json
 
 FILE = "feedback.json"
 HEAD = "feedback.safetensors"
+AT_ONCE = 4
+"""Rated replies that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -129,24 +131,52 @@ def centred(settings: FeedbackSettings, prior: Reshaped) -> Centred:
     return Centred(raw_features(settings.features, prior), prior, Key(settings.seed).fold("feedback"))
 
 
-def opinions(heard: Heard, features: Centred) -> tuple[Opinions, torch.Tensor]:
-    """The ratings' features and the scale of each. Cost: 16 prior draws a context, and a pass a reply."""
-    phi = features(heard.prompts, heard.served)
+def no_tick() -> None:
+    """Nobody watches."""
+
+
+def opinions(heard: Heard, features: Centred, tick: Callable[[], None] = no_tick) -> tuple[Opinions, torch.Tensor]:
+    """The ratings' features and the scale of each. Cost: 16 prior draws a context, and a pass a reply.
+
+    Replies are read a few at a time, `tick` is called once for each of `readings`: a long one takes seconds.
+    """
+
+    def read(rows: Completions) -> torch.Tensor:
+        found: list[torch.Tensor] = []
+        for begin in range(0, len(rows), AT_ONCE):
+            part = rows.rows(torch.arange(begin, min(begin + AT_ONCE, len(rows))))
+            owners = part.prompt.tolist()
+            part = replace(part, prompt=torch.arange(len(part)))
+            found.append(features(heard.prompts.take(owners), part))
+            tick()
+        return torch.cat(found)
+
+    phi = read(heard.served)
     thumbs = [i for i, r in enumerate(heard.ratings) if r.kind in ("good", "bad")]
     liked = torch.tensor([heard.ratings[i].kind == "good" for i in thumbs], dtype=torch.bool)
-    pairs = phi[:0] if heard.better is None else features(heard.prompts, heard.better) - phi[list(heard.pair)]
+    pairs = phi[:0] if heard.better is None else read(heard.better) - phi[list(heard.pair)]
     return Opinions(phi[thumbs], liked, pairs), features.spread(heard.contexts)
 
 
+def readings(heard: Heard) -> int:
+    """How often `learn` ticks."""
+    better = 0 if heard.better is None else len(heard.better)
+    return -(-len(heard.served) // AT_ONCE) + -(-better // AT_ONCE)
+
+
 def learn(
-    heard: Heard, settings: FeedbackSettings, prior: Reshaped, features: Centred | None = None
+    heard: Heard,
+    settings: FeedbackSettings,
+    prior: Reshaped,
+    features: Centred | None = None,
+    tick: Callable[[], None] = no_tick,
 ) -> tuple[Feedback, Opinions, torch.Tensor]:
     """The evidence that the ratings are, fitted from scratch; with the opinions and their scale.
 
     `features` may bring centres that are known already; they depend on nothing but the prompt.
     """
     features = centred(settings, prior) if features is None else features
-    found, scale = opinions(heard, features)
+    found, scale = opinions(heard, features, tick)
     return as_evidence(fit_head(found, scale, settings.tau), settings, features), found, scale
 
 
@@ -156,19 +186,31 @@ def as_evidence(head: Head, settings: FeedbackSettings, features: Centred) -> Fe
     return Feedback(features, head, settings.beta, rule, settings.k)
 
 
-def ratings_print(ratings: Sequence[Rating], settings: FeedbackSettings, more: object) -> str:
-    """Sixteen digits of everything that an update rests on: the same digits, nothing new to learn."""
-    given = [[r.id, r.kind, r.text, r.reply, [dict(m) for m in r.messages]] for r in ratings]
-    text = json.dumps([given, asdict(settings), more], sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def ratings_print(ratings: Sequence[Rating], *more: object) -> str:
+    """Sixteen digits of what was rated, and of whatever else an update rests on: the same, nothing new to learn.
+
+    Numbers of rows are no part of it: another file has the same ones for other ratings.
+    """
+    given = [[r.kind, r.text, r.reply, list(r.tokens), r.model, [dict(m) for m in r.messages]] for r in ratings]
+    text = json.dumps([given, *more], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """What an update's folder says of the feedback that it was trained on."""
+    """What an update's folder says of the feedback that it was trained on.
+
+    Attributes:
+        settings: how ratings became nats.
+        ratings: numbers of the rows in the file that they came from.
+        heard: ratings_print of these rows and the prior's name.
+        fingerprint: of everything that the update rested on.
+        head: the belief over the reward.
+    """
 
     settings: FeedbackSettings
     ratings: tuple[int, ...]
+    heard: str
     fingerprint: str
     head: Head
 
@@ -184,7 +226,8 @@ class Taught:
         data = read_json(folder / FILE)
         try:
             settings = FeedbackSettings(**data["settings"])
-            return cls(settings, tuple(data["ratings"]), str(data["fingerprint"]), load_head(folder / HEAD))
+            heard, digits = str(data["heard"]), str(data["fingerprint"])
+            return cls(settings, tuple(data["ratings"]), heard, digits, load_head(folder / HEAD))
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{folder / FILE} was written by another version of credence ({error}). Train it again: credence "

@@ -6,6 +6,7 @@ Always from π0, never from the last policy: its own reward would count again (S
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,18 @@ from credence.study.collect import draw_each, draw_policy, memory, reduce, score
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder, check_place
 from credence.study.live import Live
-from credence.study.opinions import FILE, HEAD, FeedbackSettings, Heard, Taught, centred, hear, learn, ratings_print
+from credence.study.opinions import (
+    FILE,
+    HEAD,
+    FeedbackSettings,
+    Heard,
+    Taught,
+    centred,
+    hear,
+    learn,
+    ratings_print,
+    readings,
+)
 from credence.study.refit_report import Change, Refitted, changes_of, mean_over, summed, update_card
 from credence.study.resumption import reward_files
 from credence.study.ruler import Ruler
@@ -112,7 +124,9 @@ def refit(
     standing = store.standing()
     ids = tuple(r.id for r in standing)
     digits = ratings_print(
-        standing, settings, [config.model_dump(mode="json", exclude={"name"}), asdict(budget), reward_files(config)]
+        standing,
+        asdict(settings),
+        [config.model_dump(mode="json", exclude={"name"}), asdict(budget), reward_files(config)],
     )
     for done in reversed(store.refits()):
         place = Path(done.folder)
@@ -146,10 +160,15 @@ class _Work:
             prior = build.prior(self.config)
         with live.part(TEACH):
             heard, features = hear(standing, prior, self.config.prior.model), centred(self.settings, prior)
+            work, done = len(heard.contexts) + readings(heard), count(1)
+
+            def advance() -> None:
+                live.tick(next(done) / work)
+
             for b in range(len(heard.contexts)):
                 features.usual(heard.contexts, b)
-                live.tick((b + 1) / len(heard.contexts))
-            taught, opinions, scale = learn(heard, self.settings, prior, features)
+                advance()
+            taught, opinions, scale = learn(heard, self.settings, prior, features, advance)
             predicted = left_out(opinions, scale, self.settings.tau)
             posterior = Posterior(prior, Product((*factors(evidence), taught)))
             live.say(f"  {len(standing)} ratings of {len(heard.contexts)} prompts")
@@ -162,7 +181,8 @@ class _Work:
             numbers, changes = self._measure(posterior, policy, heard, reduce(drawn, READING))
             numbers["predicted"] = mean_over(predicted[:, None], self.key.fold("predicted"), "predicted")["predicted"]
         with live.part(SAVE):
-            found = Taught(self.settings, tuple(r.id for r in standing), digits, taught.head)
+            said = ratings_print(standing, self.config.prior.model)
+            found = Taught(self.settings, tuple(r.id for r in standing), said, digits, taught.head)
             made = Refitted(place, True, found.ratings, len(heard.contexts), numbers, changes)
             self._save(made, found, policy, RunFolder(place, overwrite))
         return made
@@ -249,7 +269,7 @@ class _Work:
 
         read = bootstrap_all(some, groups, self.key.fold("intervals"), resamples=400)
         numbers = {name: Estimate(*values) for name, values in read.items()}
-        changes = changes_of(posterior, policy, heard)
+        changes = changes_of(posterior, policy, heard, lambda s: live.tick(0.9 + 0.1 * s))
         return numbers | summed(changes, self.key.fold("changes")), changes
 
     def _save(self, made: Refitted, taught: Taught, policy: LMPolicy, place: RunFolder) -> None:
@@ -258,6 +278,7 @@ class _Work:
             "settings": asdict(self.settings),
             "budget": asdict(self.budget),
             "ratings": list(taught.ratings),
+            "heard": taught.heard,
             "fingerprint": taught.fingerprint,
             "contexts": made.contexts,
             "numbers": {n: {"value": e.value, "low": e.low, "high": e.high} for n, e in made.numbers.items()},

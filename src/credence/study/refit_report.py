@@ -1,6 +1,6 @@
 """What an update did, in numbers: rated replies before and after, exact; means with their intervals; the card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,27 @@ class Refitted:
     changes: tuple[Change, ...] = ()
 
 
-def _log_probs(law: Any, heard: Heard, rows: Completions) -> Tensor:  # noqa: ANN401 - a prior or a policy
-    return law.score(heard.prompts, rows).sum(-1)
+def changes_of(
+    posterior: Posterior, policy: LMPolicy, heard: Heard, tick: Callable[[float], None]
+) -> tuple[Change, ...]:  # fmt: skip
+    """Exact: each rated reply, and each better text, scored under both laws; `tick` hears which share is done."""
+    laws: tuple[Any, Any] = (posterior.prior, policy)
+    work = 2 * (len(heard.served) + (0 if heard.better is None else len(heard.better)))
+    done = 0
 
+    def scored(law: Any, rows: Completions | None) -> list[float]:  # noqa: ANN401 - a prior or a policy
+        nonlocal done
+        found: list[float] = []
+        if rows is None:
+            return found
+        for i in range(len(rows)):  # one at a time: they may be long, and of any length
+            found.append(float(law.score(heard.prompts, rows.rows(torch.tensor([i]))).sum()))
+            done += 1
+            tick(done / work)
+        return found
 
-def changes_of(posterior: Posterior, policy: LMPolicy, heard: Heard) -> tuple[Change, ...]:
-    """Exact: each rated reply, and each better text, scored under both laws."""
-    laws = (posterior.prior, policy)
-    before, after = (_log_probs(law, heard, heard.served).tolist() for law in laws)
-    better: tuple[list[float], list[float]] = ([], [])
-    if heard.better is not None:
-        better = tuple(_log_probs(law, heard, heard.better).tolist() for law in laws)  # pyright: ignore[reportAssignmentType] - two laws
+    before, after = (scored(law, heard.served) for law in laws)
+    better = tuple(scored(law, heard.better) for law in laws)
     out: list[Change] = []
     for i, r in enumerate(heard.ratings):
         at = heard.pair.index(i) if i in heard.pair else None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from credence.core.errors import ConfigError, MissingExtraError, nearest
+from credence.core.errors import ConfigError, CredenceError, MissingExtraError, nearest
 from credence.core.protocols import Evidence
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
@@ -18,12 +18,16 @@ from credence.prior.load import load
 from credence.prior.reshape import Reshaped, reshape
 from credence.study import build
 from credence.study.config import RunConfig
+from credence.study.dialogue_config import DialogueConfig
 from credence.study.opinions import Taught, taught_evidence
 from credence.study.stored import read_json
 from credence.study.toml import load_config
 
 HORIZON = 48
 """Most tokens of a reply where no run says another number."""
+
+Note = tuple[str, str | CredenceError]
+"""Name of a sentence, and what to put in; a mistake is worded by the surface too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,41 +52,71 @@ class Served:
     taught: Taught | None
     source: str
     law: str
-    notes: tuple[tuple[str, str], ...] = field(default=())
+    notes: tuple[Note, ...] = field(default=())
 
 
 def find_policy(given: str, runs: Path = Path("runs")) -> Path:
-    """The folder of a run or an exported model: as given, or a name under runs/.
+    """The folder of a run or an exported model that speaks: as given, or a name under runs/.
 
     Raises:
-        ConfigError: no such folder (with the nearest names), or one without a policy.
+        ConfigError: no such folder (with the nearest names); a run of another kind, or one that has saved no policy.
     """
     found = next((p for p in (Path(given), runs / given) if p.is_dir()), None)
     if found is None:
         known = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
+        names = ", ".join(known)
         raise ConfigError(
             f"no policy {given!r}, neither a folder nor under {runs}/.{nearest(given, known)} "
-            f"{'Known runs: ' + ', '.join(known) + '.' if known else 'Make one: credence run examples/cheerful.toml'}"
+            f"{f'Known runs: {names}.' if known else 'Make one: credence run examples/cheerful.toml'}",
+            "no policy" if known else "no runs",
+            given=given,
+            **({"known": names} if known else {}),
         )
     if (found / "policy/weights.json").exists():
         raise ConfigError(
             f"{found} learnt to choose among answers looked up (policy/weights.json): that law has no words of "
             "its own, so it holds no conversation here. Its dialogues: transcripts.jsonl; ask the knowledge itself: "
-            "credence chat --knowledge SOURCE"
-        )
-    if (found / "policy/config.json").exists() and _kind(found) == "dialogue":
-        raise ConfigError(
-            f"{found} was trained by `credence dialogue train`: its rewards need reference answers, which a chat has "
-            f"not. Talk to the policy without them: --policy {found / 'policy'}"
+            "credence chat --knowledge SOURCE",
+            "policy chooses",
+            folder=found,
         )
     if (found / "config.json").exists() or (found / "policy/config.json").exists():
         return found
-    raise ConfigError(f"{found} holds no policy (no policy/config.json): the run has not finished, or trained nothing.")
+    if kind_of(found) == "control":
+        raise ConfigError(
+            f"{found} is a run of `credence control`: its policy moves in a grid and has no words. Read it in "
+            f"{found / 'report.html'}; to talk, name a run of credence run or credence dialogue train.",
+            "policy control",
+            folder=found,
+        )
+    status = _manifest(found).get("status", "done")
+    if status != "done":
+        raise ConfigError(
+            f"{found} holds no policy yet: its run is at work or was stopped ({status}) before it saved one. Wait for "
+            "it, or go on with it: credence run CONFIG --resume",
+            "policy unfinished",
+            folder=found,
+            status=status,
+        )
+    raise ConfigError(
+        f"{found} holds no policy (no policy/config.json): no run has trained one there. Make one: credence run "
+        "examples/cheerful.toml",
+        "policy none",
+        folder=found,
+    )
 
 
-def _kind(folder: Path) -> str:
-    """What kind of run left this folder; "" for `credence run`'s own."""
-    return str(read_json(folder / "manifest.json").get("kind", "")) if (folder / "manifest.json").exists() else ""
+def _manifest(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "manifest.json") if (folder / "manifest.json").exists() else {}
+
+
+def kind_of(folder: Path) -> str:
+    """What kind of run left this folder: "run", "dialogue" or "control"; "" where no manifest says."""
+    found = _manifest(folder)
+    config: Any = found.get("config")
+    if isinstance(config, dict) and "environment" in config:
+        return "control"
+    return str(found.get("kind", "run")) if found else ""
 
 
 def run_config(folder: Path, config: Path | None = None) -> RunConfig:
@@ -94,6 +128,11 @@ def run_config(folder: Path, config: Path | None = None) -> RunConfig:
     Raises:
         ConfigError: not a run's folder, or settings of another version.
     """
+    if kind_of(folder) == "dialogue":
+        raise ConfigError(
+            f"{folder} was trained by `credence dialogue train`: its rewards need reference answers, which ratings "
+            "have not. Name a run of credence run, or leave --policy out to learn from the prior alone."
+        )
     if config is not None:
         return load_config(config)
     given = read_json(folder / "manifest.json").get("config")
@@ -103,7 +142,10 @@ def run_config(folder: Path, config: Path | None = None) -> RunConfig:
         first = error.errors()[0]
         raise ConfigError(
             f"{folder / 'manifest.json'}: {'.'.join(map(str, first['loc']))}: {first['msg']}. The run was made by "
-            "another version of credence; give the file that it was started with: --config FILE"
+            "another version of credence; give the file that it was started with: --config FILE",
+            "policy version",
+            folder=folder,
+            place=".".join(map(str, first["loc"])),
         ) from None
     files = [r.fn.rpartition(":")[0] for r in found.evidence.reward if ".py:" in r.fn]
     places = [Path(), Path("examples"), folder]
@@ -128,25 +170,74 @@ def open_run(folder: Path, config: Path | None, horizon: int | None, device: str
     """
     settings = run_config(folder, config)
     if settings.prior.style == "raw":
-        raise ConfigError(f"the policy of {folder} continues raw text (prior.style = 'raw') and holds no conversation.")
+        raise _raw(str(folder))
     changed: dict[str, Any] = {"horizon": horizon} if horizon else {}
     changed |= {"device": device} if device else {}
     settings = _with_prior(settings, **changed)
-    notes = [("longer", str(horizon))] if horizon and horizon != run_config(folder, config).prior.horizon else []
-    prior = build.prior(settings)
-    given = settings.prior
-    model = load(
-        str(folder / "policy"), horizon=given.horizon, system=given.system, style=given.style, device=given.device,
-        dtype=getattr(torch, given.dtype),
-    )  # fmt: skip
-    policy = reshape(model, given.temperature)
+    notes: list[Note] = (
+        [("longer", str(horizon))] if horizon and horizon != run_config(folder, config).prior.horizon else []
+    )
+    prior, policy = build.prior(settings), _policy(folder, settings)
     evidence, trouble = _evidence(settings)
     taught = Taught.read(folder)
     if taught is not None:
         extra = taught_evidence(taught, prior)
         evidence = extra if evidence is None else Product((*factors(evidence), extra))
-    notes += [("no evidence", trouble)] if trouble else []
+    notes += [("no evidence", trouble)] if trouble is not None else []
+    notes += _stopped(folder)
     return Served(prior, policy, evidence, settings, taught, str(folder), fingerprint(folder / "policy"), tuple(notes))
+
+
+def open_dialogue(folder: Path, horizon: int | None, device: str | None) -> Served:
+    """Prior and policy of `credence dialogue train`, without evidence: its rewards need users and reference answers.
+
+    Raises:
+        ConfigError: settings of another version.
+        BackendError: a model's files cannot be read.
+    """
+    try:
+        given = DialogueConfig.model_validate_json(json.dumps(_manifest(folder).get("config")))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(
+            f"{folder / 'manifest.json'}: {place}: {error.errors()[0]['msg']}. The run was made by another version of "
+            f"credence; talk to its policy alone: --policy {folder / 'policy'}",
+            "policy version",
+            folder=folder,
+            place=place,
+        ) from None
+    changed: dict[str, Any] = {"horizon": horizon} if horizon else {}
+    changed |= {"device": device} if device else {}
+    settings = load_config(None).model_copy(update={"prior": given.prior})
+    settings = _with_prior(settings, **changed)
+    prior, policy = build.prior(settings), _policy(folder, settings)
+    notes: list[Note] = [("references", "")]
+    notes += [("looked up", given.talk.knowledge)] if given.talk.knowledge else []
+    notes += [("longer", str(horizon))] if horizon and horizon != given.prior.horizon else []
+    notes += _stopped(folder)
+    return Served(prior, policy, None, settings, None, str(folder), fingerprint(folder / "policy"), tuple(notes))
+
+
+def _policy(folder: Path, settings: RunConfig) -> Reshaped:
+    given = settings.prior
+    model = load(
+        str(folder / "policy"), horizon=given.horizon, system=given.system, style=given.style, device=given.device,
+        dtype=getattr(torch, given.dtype),
+    )  # fmt: skip
+    return reshape(model, given.temperature)
+
+
+def _stopped(folder: Path) -> list[Note]:
+    """Whether the run came to its end: a policy that was saved before is one, and it is said."""
+    return [] if _manifest(folder).get("status", "done") == "done" else [("stopped", "")]
+
+
+def _raw(source: str) -> ConfigError:
+    return ConfigError(
+        f"{source} continues raw text (prior.style = 'raw') and holds no conversation; use 'chat' or 'plain'.",
+        "raw",
+        source=source,
+    )
 
 
 def open_settings(
@@ -166,15 +257,15 @@ def open_settings(
     changed["horizon"] = horizon or (HORIZON if config is None else None)
     settings = _with_prior(settings, **{k: v for k, v in changed.items() if v is not None})
     if settings.prior.style == "raw":
-        raise ConfigError("prior.style = 'raw' continues text and holds no conversation; use 'chat' or 'plain'.")
+        raise _raw(settings.prior.model)
     prior = build.prior(settings)
-    notes = [("prior alone", settings.prior.model)]
+    notes: list[Note] = [("prior alone", settings.prior.model)]
     if lang != "en" and settings.prior.model == "smollm2":
         notes.append(("english model", settings.prior.model))
     if config is None and lang != "en":
         return Served(prior, None, Ended(), settings, None, settings.prior.model, "", tuple(notes))
     evidence, trouble = _evidence(settings)
-    notes += [("no evidence", trouble)] if trouble else []
+    notes += [("no evidence", trouble)] if trouble is not None else []
     return Served(prior, None, evidence, settings, None, settings.prior.model, "", tuple(notes))
 
 
@@ -195,7 +286,10 @@ def open_model(folder: Path, given: Served) -> Served:
     if model.ends != base.ends or model.codec.encode("a b 你") != base.codec.encode("a b 你"):
         raise ConfigError(
             f"{folder} speaks other tokens than the prior {prior.model!r}, so no log π/π0 exists between them. Name "
-            "its own prior: --model FOLDER"
+            "its own prior: --model FOLDER",
+            "other tokens",
+            folder=folder,
+            prior=prior.model,
         )
     temperature = float(own.get("temperature") or prior.temperature)
     policy = reshape(model, temperature)
@@ -203,12 +297,12 @@ def open_model(folder: Path, given: Served) -> Served:
     return replace(given, policy=policy, source=str(folder), law=fingerprint(folder), notes=notes)
 
 
-def _evidence(settings: RunConfig) -> tuple[Evidence | None, str]:
+def _evidence(settings: RunConfig) -> tuple[Evidence | None, CredenceError | None]:
     """The evidence, or why there is none: a talk can do without it, and says so."""
     try:
-        return build.evidence(settings), ""
+        return build.evidence(settings), None
     except (ConfigError, MissingExtraError) as error:
-        return None, str(error)
+        return None, error
 
 
 def _with_prior(settings: RunConfig, **changed: object) -> RunConfig:
