@@ -118,8 +118,9 @@ class Near(Composable):
         return -self.readings(prompts, completions)["edits"] / self.beta
 
     def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
-        """Edits to x*."""
-        return {"edits": _column([float(edit_distance(row, self.tokens)) for row in completions.tokens()], completions)}
+        """Edits to x*, and 1 where there is none."""
+        edits = _column([float(edit_distance(row, self.tokens)) for row in completions.tokens()], completions)
+        return {"edits": edits, "hit": (edits == 0).double()}
 
 
 def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
