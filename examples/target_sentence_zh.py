@@ -54,7 +54,7 @@ THETA = (
 )
 """θ[上一个短语，先是开头][下一个短语，末位是结束]：每一步 p(x) = e^θx / Σ_y e^θy。"""
 SMALL = Effort(8.0, 0.5, 0.01, 64, 1000, (150, 150, 100, 100), (0.1, 0.1, 0.3, 0.2), 2000)
-LARGE = Effort(50.0, 0.25, 0.01, 16, 6, (4, 16, 12, 12), (4e-5, 4e-5, 3e-5, 4e-5), 48)
+LARGE = Effort(50.0, 0.25, 0.01, 16, 6, (4, 12, 16, 12), (4e-5, 4e-5, 3e-5, 4e-5), 48)
 NAMES = dict(zip(("prior", *REMEDIES), ("先验 π0", "有界奖励", "分级奖励", "混合目标", "前向 KL"), strict=True))
 SECONDS = {True: (0.3, 3.0, 3.0, 2.0, 1.0), False: (6.0, 20.0, 75.0, 35.0, 25.0)}
 """Expected of each part, listed or not, for the ETA."""
@@ -120,7 +120,7 @@ def print_case(console: Console, case: Case, found: Sequence[Reached]) -> None:
     for zh, en in lessons(case, found):
         console.print(f"· {zh}\n  {en}")
     for law in found:
-        console.print(f"{NAMES[law.name]}：" + visible("".join(f"「{spoken(reply)}」" for reply in law.replies)))
+        console.print(f"{NAMES[law.name]}：" + visible("".join(f"「{spoken(reply)}」" for reply in law.replies), " ↵ "))
 
 
 def table_of(case: Case, found: Sequence[Reached]) -> Table:
@@ -166,13 +166,16 @@ def lessons(case: Case, found: Sequence[Reached]) -> Iterator[tuple[str, str]]:
             f"Bounded: none of {bounded.drawn} draws in training hit (one in {first} would): no gradient, so "
             "nothing is learnt; what moved is rounding error, enlarged by Adam.",
         )
+    nearer = graded.path[-1] < graded.path[0]
     yield (
-        f"分级奖励：差几个词元也算分，有坡可爬，编辑距离 {shown(prior.edits)} → {shown(graded.edits)}；"
-        "但坡上的每一步都要先碰巧抽到。",
-        "Graded: near misses count, so there is a slope to climb; but each step up it must first be stumbled on.",
+        f"分级奖励：差几个词元也算分，有坡可爬：编辑距离 {shown(prior.edits)} → {shown(graded.edits)}，"
+        f"KL(δ‖π) {graded.path[0]:.4f} → {graded.path[-1]:.4f}"
+        + ("。" if nearer else "：像了一些，却还没有更可能说出这句话；坡上的每一步都要先碰巧抽到。"),
+        "Graded: near misses count, a slope to climb"
+        + ("." if nearer else ": nearer, yet no likelier to say the sentence; each step up must first be stumbled on."),
     )
     yield (
-        f"混合目标：两个方向都有限，KL(π‖混合) {prior.kl_mixture.value:.3f} → {shown(mixed.kl_mixture)}；"
+        f"混合目标：两个方向都有限，KL(π‖混合) {shown(prior.kl_mixture)} → {shown(mixed.kl_mixture)}；"
         f"最优处 π(x*) = {math.exp(-mixed.optimum):.4f}，其余仍按先验说话。",
         "Mixture: finite both ways; at its optimum all but a share ε says the sentence, the rest is the prior.",
     )
