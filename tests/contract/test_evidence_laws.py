@@ -12,6 +12,7 @@ from credence.evidence.constraint import Constraint
 from credence.evidence.ended import Ended
 from credence.evidence.product import twist
 from credence.evidence.reward import Reward
+from credence.evidence.sentence import Exactly, Near
 from tests.toys import toy_prior, toy_reward
 
 
@@ -29,6 +30,9 @@ EVIDENCE = {
     "constraint": Constraint(lambda tokens: 1 in tokens, "has b"),
     "soft constraint": Constraint(lambda tokens: 1 in tokens, "has b", -2.0),
     "product": ON_PREFIX * Ended(-1.0) * Constraint(lambda tokens: 1 in tokens, "has b", -2.0),
+    "exactly": Exactly((1, 0, 2), 3.0, -1.0),
+    "point mass": Exactly((1, 0, 2), 0.0, -math.inf),
+    "near": Near((1, 0, 2), 0.5),
     "tempered": ON_PREFIX**0.3,
     "tempered product": (REWARD * Ended(-1.0)) ** 2.0,
 }

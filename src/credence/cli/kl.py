@@ -36,8 +36,9 @@ def kl(
     if not prompt:
         raise ConfigError("--prompt is missing: what should the text follow?")
     if target is not None:
-        if not target.strip():
-            raise ConfigError("--target is empty: which sentence should follow the prompt?")
+        from credence.study.probe import check_target
+
+        check_target(target)
         if len(prompt) > 1:
             raise ConfigError(f"{len(prompt)} prompts with --target: one is needed, the sentence follows it.")
         style = chosen_style(chat, default="raw")
@@ -54,12 +55,10 @@ def _to_sentence(
 ) -> None:  # fmt: skip
     from credence.cli.score import as_data, open_model
     from credence.cli.terminal import emit, progress
-    from credence.diagnose.divergence import PointMass
-    from credence.study.probe import score_text
+    from credence.study.probe import to_sentence
 
     with progress(f"scoring with {model}", None, as_json):
-        found = score_text(open_model(model, style, system, device), prompt, target, True, temperature)
-    mass = PointMass(min(found.nats, 0.0))
+        found, mass = to_sentence(open_model(model, style, system, device), prompt, target, temperature)
     if as_json:
         to, back = mass.mixture(epsilon)
         emit(

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ContractError
@@ -72,6 +72,43 @@ def kl_forward(
     influence = torch.ones(n, dtype=torch.float64) - relative
     influence[possible] += n * share * (gap - mean)
     return mean - float(log_z), math.inf if n == 1 else float(influence.std()) / math.sqrt(n)
+
+
+def kl_beside(
+    log_pi: Float[Tensor, " n"], log_q: Float[Tensor, " n"], hit: Bool[Tensor, " n"], at: tuple[float, float]
+) -> tuple[float, float]:
+    """KL(π‖q) from n draws of π, where both laws are known exactly at one reply x*, and its standard error, nats.
+
+    By the chain rule over {x*} and the rest, with π* = π(x*) and q* = q(x*),
+
+        KL(π‖q) = π* log(π*/q*) + (1 − π*) log((1 − π*)/(1 − q*)) + (1 − π*) KL(π without x* ‖ q without x*)
+
+    only the last term is estimated, from the draws that are not x*. Where a plain mean over draws that all hit says
+    "± 0", and may be negative, this says what is not known. Unbiased, given how many draws miss.
+
+    Args:
+        log_pi: log π of the draws.
+        log_q: log q of the draws.
+        hit: which of them are x*.
+        at: log π* and log q*.
+
+    Returns:
+        (value, standard error). With fewer than two misses the first two terms, a lower bound, and inf; +inf where q
+        cannot follow; exact, ± 0, where π says x* only.
+
+    Test: against enumeration on TOY-A in tests/unit/test_divergence.py.
+    """
+    log_pi_at, log_q_at = at
+    share, rest = math.exp(log_pi_at), -math.expm1(log_pi_at)
+    here = share * (log_pi_at - log_q_at) if share > 0 else 0.0
+    if rest == 0:
+        return here, 0.0
+    log_ratio = _log1mexp(log_pi_at) - _log1mexp(log_q_at)
+    known = here + rest * log_ratio
+    if known == math.inf or int((~hit).sum()) < 2:
+        return known, math.inf
+    gap = rest * (kl_prior(log_pi, log_q)[~hit] - log_ratio)
+    return known + float(gap.mean()), float(gap.std()) / math.sqrt(gap.numel())
 
 
 def support_check(log_q_at_draws: Float[Tensor, " n"]) -> Finding:

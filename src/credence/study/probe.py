@@ -9,7 +9,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import StepPrior
 from credence.core.types import Completions, Finding, Prompts
-from credence.diagnose.divergence import kl_prior, support_check
+from credence.diagnose.divergence import PointMass, kl_prior, support_check
 from credence.prior.hf import LMPrior
 from credence.prior.reshape import reshape
 
@@ -91,6 +91,29 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
     log_p = law.score(prompts, Completions(row, whole, torch.tensor([end], device=model.device), here))[0]
     size = len(text.encode()) - len(unscored.encode())
     return TextScore(codec.style, tuple(ids), tuple(pieces), tuple(log_p.tolist()), end, unscored, size)
+
+
+def check_target(target: str) -> None:
+    """Refuse a target sentence of nothing but space.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if not target.strip():
+        raise ConfigError("--target is empty: which sentence should follow the prompt?")
+
+
+def to_sentence(model: LMPrior, prompt: str, target: str, temperature: float = 1.0) -> tuple[TextScore, PointMass]:
+    """The target sentence with its end, scored, and the divergences between δ on it and the model.
+
+    What looks like a special token in the target is text, as everywhere: the one end token is the last.
+
+    Raises:
+        ConfigError: an empty target, text that is not UTF-8, or too long for the model's context.
+    """
+    check_target(target)
+    found = score_text(model, prompt, target, True, temperature)
+    return found, PointMass(min(found.nats, 0.0))
 
 
 def _end(model: LMPrior) -> int:
