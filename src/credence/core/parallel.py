@@ -6,8 +6,6 @@ from typing import TypeVar
 
 import torch
 
-from credence.core.precision import products_here, products_in
-
 T = TypeVar("T")
 
 
@@ -17,10 +15,10 @@ def spread(jobs: Sequence[Callable[[], T]]) -> list[T]:
     A token's matrix products are too small to be shared out: two threads an operation gained a tenth here, two pieces
     side by side nearly a factor of two, and nobody spins. Torch releases the interpreter's lock inside its operations.
     """
-    threads, format_ = torch.get_num_threads(), products_here()
+    threads = torch.get_num_threads()
 
     def quietly(job: Callable[[], T]) -> T:
-        with torch.no_grad(), products_in(format_):  # both belong to a thread
+        with torch.no_grad():  # grad mode belongs to a thread
             return job()
 
     if threads < 2 or len(jobs) < 2:

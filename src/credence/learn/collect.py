@@ -9,7 +9,6 @@ import torch
 
 from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
-from credence.core.precision import products_in
 from credence.core.protocols import Batch, Policy
 from credence.core.protocols import Learner as LearnerLaw
 from credence.core.types import Completions, Prompts
@@ -84,7 +83,6 @@ class Collector:
     learner: Learner
     key: Key
     stored: Batch | None
-    precision: torch.dtype | None = None
     tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -111,8 +109,7 @@ class Collector:
         """One gradient step: its record, and its clock. A step whose record holds a NaN has not been applied."""
         began, cpu = time.monotonic(), time.process_time()
         batch = self.collect(step, self.target(step, last))
-        with products_in(self.precision):
-            info: Record = self.policy.forward_backward(batch, self.learner.loss)
+        info: Record = self.policy.forward_backward(batch, self.learner.loss)
         if troubles(info) == []:
             info = {**info, **self.policy.step(lr)}
         used = int(batch.completions.mask.sum())
@@ -142,10 +139,8 @@ class Collector:
         if self.stored is not None and not self.learner.on_policy:
             batch = self._recall(index, prompts, posterior, self.stored)
         else:
-            with products_in(self.precision):
-                completions, log_q = self.policy.sample(self.key.fold("step", step), prompts, self.learner.group)
-            with products_in(self.precision):
-                log_prior = posterior.prior.score(prompts, completions)
+            completions, log_q = self.policy.sample(self.key.fold("step", step), prompts, self.learner.group)
+            log_prior = posterior.prior.score(prompts, completions)
             log_lik, readings = measure(posterior.evidence, prompts, completions)
             batch = Batch(prompts, completions, log_q, log_prior, log_lik, on_policy=True, readings=readings)
         for name in batch.readings:

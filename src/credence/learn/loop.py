@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from credence.core.keys import Key
@@ -98,7 +97,6 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
     checkpoint_every: int = 10,
-    precision: torch.dtype | None = None,
 ) -> Fit:
     """Train `policy` towards the learner's target.
 
@@ -122,9 +120,6 @@ def fit(
         callbacks: called after each step with (record, clock); a Beginning also before the first one.
         checkpoints: where to save what is needed to go on, and where to look for it.
         checkpoint_every: steps between two of them; one is always written at the end. 0: only at the end.
-        precision: of the matrix products in a step's own passes, torch.bfloat16 for instance; weights, sums, Adam and
-            validation stay as they are. None: as the weights. Draws of the policy are on policy all the same: their
-            log q is that of the law they were drawn from.
 
     Returns:
         Fit. Ctrl-C ends the stage with what was done, status STOPPED and `interrupted`. A NaN in loss, gradient or
@@ -141,7 +136,7 @@ def fit(
         of what is trained. Disk: a checkpoint holds what is trained three or four times (weights, Adam's two moments,
         the best weights).
     """
-    run = Collector(posterior, policy, prompts, learner, key, stored, precision)
+    run = Collector(posterior, policy, prompts, learner, key, stored)
     out = Fit(policy)
     stop = _Clock(steps, seconds, time.monotonic(), time.process_time())
     best = _Best(out, run, validation, steps)

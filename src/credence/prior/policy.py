@@ -33,6 +33,11 @@ class LMPolicy:
     """A language model being trained, at the temperature of its prior.
 
     Build with `lora_policy` or `full_policy`; at the start it is the prior, draw by draw.
+
+    Attributes:
+        train_tokens: in one forward and backward pass.
+        products: format of the matrix products in those passes, bfloat16 for instance; None: the weights' own. Draws,
+            scores and the loss's coefficients are not touched by it, nor are weights and Adam.
     """
 
     lm: LMPrior
@@ -40,6 +45,7 @@ class LMPolicy:
     trainer: Trainer
     names: tuple[str, ...]
     train_tokens: int = TRAIN_TOKENS
+    products: torch.dtype | None = None
 
     @property
     def codec(self) -> TextCodec:
@@ -98,7 +104,7 @@ class LMPolicy:
             return self.score(batch.prompts, completions)
 
         pieces = self.lm.pieces(batch.prompts, batch.completions, self.train_tokens)
-        return accumulate(batch, loss, pieces, log_probs, score)
+        return accumulate(batch, loss, pieces, log_probs, score, self.products)
 
     def step(self, lr: float) -> Info:
         """One Adam step."""

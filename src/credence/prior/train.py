@@ -70,17 +70,27 @@ LogProbs = Callable[[Completions], Float[Tensor, "R T"]]
 """Log-probabilities of completions, unmasked, with graph."""
 
 
-def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: LogProbs, score: LogProbs) -> Info:
+def accumulate(
+    batch: Batch,
+    loss: Loss,
+    pieces: Sequence[Tensor],
+    log_probs: LogProbs,
+    score: LogProbs,
+    products: torch.dtype | None = None,
+) -> Info:
     """The gradient of `loss` on a batch, piece by piece, exact for losses that mix rows (baselines, groups).
 
     The loss is differentiated at the log-probabilities themselves; each piece then only carries that coefficient
     back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored once without
     graph (`score`, masked), unless they fit in one piece. Rows whose coefficients are all zero skip their passes.
     Tested against one plain pass in tests/oracle/test_gradients.py.
+
+    With `products` the passes that carry coefficients back take their matrix products in that format. What the loss
+    sees never does: rounding in a return would be a gradient where there is none (tests/contract/test_products.py).
     """
     if batch.on_policy:
         value = torch.where(batch.completions.mask, batch.log_q, 0.0)
-    elif len(pieces) == 1:
+    elif len(pieces) == 1 and products is None:
         log_pi = log_probs(batch.completions)
         scalar, info = loss(scored(batch, torch.where(batch.completions.mask, log_pi.double(), 0.0)))
         scalar.backward()
@@ -96,7 +106,8 @@ def accumulate(batch: Batch, loss: Loss, pieces: Sequence[Tensor], log_probs: Lo
         if not len(rows):
             continue
         part = trim(batch.completions.rows(rows))
-        log_pi = torch.where(part.mask, log_probs(part).double(), 0.0)
+        with torch.autocast(part.ids.device.type, products, enabled=products is not None):
+            log_pi = torch.where(part.mask, log_probs(part).double(), 0.0)
         (log_pi * slope[rows, : part.ids.shape[1]]).sum().backward()
     return info
 

@@ -182,8 +182,8 @@ class TrainConfig(Section):
     method: Literal["lora", "full"] = Field("lora", description="what is trained: adapters, or all weights")
     rank: Count = Field(16, description="of the LoRA adapters")
     alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="matrix products of a training step; whatever is measured stays float32"
+    products: Literal["float32", "bfloat16"] = Field(
+        "float32", description="matrix products of passes that carry gradients; draws and all figures stay float32"
     )
     validate_every: Count = Field(5, description="steps between two looks at the validation prompts")
     validation_draws: Annotated[int, Field(ge=2)] = Field(16, description="policy draws a validation prompt")

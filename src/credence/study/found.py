@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from credence.core.types import Completions, Cost, Draws, Prompts
@@ -21,6 +22,7 @@ class Found:
         heldout: prompts of the ruler; they choose nothing.
         validation: prompts that choose the checkpoint.
         train: prompts to learn on.
+        products: format of the matrix products that carry gradients, None where it is the weights' own.
         reward: name of the reading that reports call the reward.
         prior: the prior's draws on the held-out prompts.
         exact: exact posterior draws among them.
@@ -37,6 +39,7 @@ class Found:
     heldout: Prompts
     validation: Prompts
     train: Prompts
+    products: torch.dtype | None = None
     reward: str = ""
     prior: Draws | None = None
     exact: Draws | None = None

@@ -71,8 +71,11 @@ class Learning:
         prior = self.found.posterior.prior
         if self.train.method == "lora":
             key = self.key.fold("adapters")
-            return lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
-        return full_policy(prior)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+            made = lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
+        else:
+            made = full_policy(prior)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+        made.products = self.found.products
+        return made
 
     def recall(self) -> tuple[Prompts, Batch]:
         """Draws of the prior at training prompts, weighted by the evidence."""
@@ -118,7 +121,6 @@ class Learning:
                 callbacks=[self],
                 checkpoints=self.store,
                 checkpoint_every=train.checkpoint_every,
-                precision=torch.bfloat16 if train.precision == "bfloat16" else None,
             )
         found.fits[name] = done
         found.cost[name] = found.cost.get(name, Cost()) + done.cost

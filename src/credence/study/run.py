@@ -38,7 +38,7 @@ from credence.study.folder import MANIFEST, REPLACE, RunFolder, alone, check_pla
 from credence.study.found import Found, said
 from credence.study.learning import Learning
 from credence.study.live import Live
-from credence.study.machine import fast_products
+from credence.study.machine import fast_products, training_products
 from credence.study.parts import Parts
 from credence.study.ruler import Ruler
 from credence.study.stored import read_report
@@ -89,6 +89,7 @@ def run_study(
     with fast_products(), study.live.running():
         with study.live.part(plan.LOAD):
             found = load(config)
+            study.settle(found)
             study.compare(found)
             if overwrite and folder.exists():
                 try_evidence(found, study.key.fold("trial"))
@@ -160,9 +161,19 @@ class _Study:
         self.config, self.live, self.key, self.before = config, live, Key(config.seed), before or {}
         self.started, self.exported, self.ended = time.time(), False, False
         self.origin: dict[str, Any] = {}
+        self.products = "float32"
+
+    def settle(self, found: Found) -> None:
+        """In what format gradients are carried on this machine."""
+        asked = self.config.train.products
+        found.products = training_products(asked, self.config.prior.device)
+        self.products = "float32" if found.products is None else asked
+        if self.products != asked:
+            self.live.say(f"  {asked} products are no faster on this processor: training takes {self.products}", "dim")
 
     def manifest(self) -> dict[str, Any]:
         made = manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
+        made["numerics"]["training_products"] = self.products
         if not self.before:
             return made
         now = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
