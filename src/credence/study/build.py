@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -20,25 +19,7 @@ from credence.prior.reshape import Reshaped, reshape
 from credence.study.config import ConstraintConfig, EvidenceConfig, PriorConfig, RewardConfig, RunConfig
 from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.functions import load_function
-
-
-class Job(Protocol):
-    """What the parts are made from: a RunConfig, a DialogueConfig."""
-
-    @property
-    def prior(self) -> PriorConfig:
-        """Who speaks."""
-        ...
-
-    @property
-    def evidence(self) -> EvidenceConfig:
-        """What is good."""
-        ...
-
-    @property
-    def folder(self) -> Path:
-        """Where relative paths begin."""
-        ...
+from credence.study.job import Job
 
 
 def evidence(config: Job) -> Evidence:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from credence.study.config import Count, EvidenceConfig, Placed, PriorConfig, Rate, Section
+from credence.study.config import Count, EvidenceConfig, Placed, PriorConfig, Rate, Section, TrackConfig
 from credence.study.functions import check_function
 from credence.study.toml import read_config
 
@@ -78,6 +78,10 @@ class LearnConfig(Section):
     lr: Rate = Field(2e-5, description="Adam's step size after warm-up")
     validate_every: Count = Field(4, description="updates between two looks at the validation users")
     validation_rollouts: Count = Field(4, description="dialogues with each validation user")
+    checkpoint_every: int = Field(
+        5, ge=0, description="updates between two checkpoints, from which --resume goes on; 0: only at the end"
+    )
+    keep: Count = Field(2, description="checkpoints kept while it learns; all are removed when the run is done")
 
 
 class JudgeConfig(Section):
@@ -103,6 +107,7 @@ class DialogueConfig(Placed):
     evidence: EvidenceConfig = Field(description="what is good in a reply, in nats")
     learn: LearnConfig = Field(LearnConfig(), description="how it is updated")  # pyright: ignore[reportCallIssue]
     measure: JudgeConfig = Field(JudgeConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 
 
 def load_dialogue(path: Path, overrides: Sequence[str] = (), profile: str = "") -> DialogueConfig:

@@ -112,7 +112,13 @@ def refit(
     standing = store.standing()
     ids = tuple(r.id for r in standing)
     digits = ratings_print(
-        standing, settings, [config.model_dump(mode="json", exclude={"name"}), asdict(budget), reward_files(config)]
+        standing,
+        settings,
+        [
+            config.model_dump(mode="json", exclude={"name"}),
+            asdict(budget),
+            reward_files(config.evidence.reward, config.folder),
+        ],
     )
     for done in reversed(store.refits()):
         place = Path(done.folder)
