@@ -156,10 +156,10 @@ class _Course:
     key: Key
     out: Learnt = field(default_factory=Learnt)
     kept: Mapping[str, Tensor] = field(init=False)
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = self.agent.policy.state()
+        self.kept, self.began = self.agent.policy.state(), time.monotonic()
 
     @property
     def elapsed(self) -> float:

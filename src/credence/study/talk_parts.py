@@ -38,9 +38,10 @@ def unpack_talks(found: Checkpoint) -> list[Talk]:
         Said(prompts[place], own, tuple(next(nats) for _ in own), *how)
         for place, own, how in zip(tensors["prompt"].tolist(), ids, found.state["how"], strict=True)
     )
-    out = [Talk(**talk) for talk in found.state["talks"]]
-    for talk in out:
-        talk.actions = [Reply(text, next(said)) for text in talk.actions]
+    out: list[Talk] = []
+    for talk in found.state["talks"]:
+        actions = [Reply(text, next(said)) for text in talk["actions"]]
+        out.append(Talk(**{**talk, "actions": actions}))
     return out
 
 
