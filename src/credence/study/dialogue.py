@@ -36,6 +36,7 @@ from credence.study.talking import World, check_together, world
 from credence.study.trackers import Tracking, check_trackers
 
 LOAD, BEFORE, LEARN, AFTER, REPORT = "loading", "before: held-out users", "learning", "after: held-out users", "report"
+KIND = "dialogue"
 LAWS = {BEFORE: "before", AFTER: "after"}
 HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns   validation J/β"
 
@@ -62,11 +63,11 @@ def train_dialogue(
     """
     check_together(config)
     check_trackers(config)
-    before = begun(folder, config, overwrite, resume)
+    before = begun(folder, config, overwrite, resume, KIND)
     live = Live(console or Console(stderr=True), _plan(config))
     if finished(folder, before, live):
         return read_talks(folder / "report.json")
-    session = Session(config, live, before, "dialogue")
+    session = Session(config, live, before, KIND)
     with fast_products(), live.running():
         with live.part(LOAD):
             made = world(config)

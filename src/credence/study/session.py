@@ -28,17 +28,20 @@ RESUMES = "--resume goes on with it"
 T = TypeVar("T")
 
 
-def begun(folder: Path, config: Placed, overwrite: bool, resume: bool) -> dict[str, Any] | None:
+def begun(folder: Path, config: Placed, overwrite: bool, resume: bool, kind: str = "") -> dict[str, Any] | None:
     """The manifest of the run that is gone on with; None where one begins. Touches nothing.
 
     Raises:
-        ConfigError: both are asked for, the folder is in the way, or the run was begun with other settings.
+        ConfigError: both are asked for, the folder is in the way, or the run was begun with other settings or by
+            another command.
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with an earlier run and --overwrite replaces it: choose one.")
     before = resumption.earlier(folder, config) if resume else None
     if before is None:
         check_place(folder, overwrite or resume, f"--resume to go on with it, {REPLACE}")
+    elif before.get("kind", "") != kind:
+        raise ConfigError(f"{folder} was left by another command: give another name, --set name=another.")
     return before
 
 
@@ -156,9 +159,12 @@ class Session:
 
     def tell(self, place: RunFolder, status: str, **more: Any) -> None:  # noqa: ANN401 - any JSON tree
         """The manifest with the state of the run, and with what it was begun with."""
-        place.json(MANIFEST, {"status": status, **self.kind, **more, **self.manifest(), "origin": self.origin})
+        place.json(MANIFEST, {"status": status, **self.kind, **more, **self.manifest(), **self._origin()})
 
     def done(self, place: RunFolder, told: Mapping[str, Any]) -> None:
         """The last word: the manifest that the report shows, and that the run came to its end."""
-        place.json(MANIFEST, {"status": "done", **self.kind, **told, "origin": self.origin})
+        place.json(MANIFEST, {"status": "done", **self.kind, **told, **self._origin()})
         self.ended = True
+
+    def _origin(self) -> dict[str, Any]:
+        return {"origin": self.origin} if self.origin else {}

@@ -40,8 +40,8 @@ def unpack_talks(found: Checkpoint) -> list[Talk]:
     )
     out: list[Talk] = []
     for talk in found.state["talks"]:
-        actions = [Reply(text, next(said)) for text in talk["actions"]]
-        out.append(Talk(**{**talk, "actions": actions}))
+        rest = {name: value for name, value in talk.items() if name != "actions"}
+        out.append(Talk(**rest, actions=[Reply(text, next(said)) for text in talk["actions"]]))
     return out
 
 

@@ -62,13 +62,14 @@ def world(config: DialogueConfig) -> World:
         BackendError: a model or Debian's FAQ is not here; the message holds the command.
     """
     check_together(config)
-    evidence = build.evidence(config)
-    satisfaction = Reward(load_function(config.users.satisfaction, config.folder), 1.0, name="satisfaction")
     given = config.users
     goals = [
         Goal(g.question, shortened(g.answer, given.answer_chars), g.language, g.entry)
         for g in load_goals(given.source, config.folder)
     ]
+    answers = [goal.answer for goal in goals]
+    evidence = build.evidence(config, answers)
+    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
