@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save
@@ -27,7 +27,11 @@ from credence.posterior.posterior import Posterior
 from tests.learning import free_policy
 from tests.toys import toy_a, toy_prior, toy_prompts
 
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+"""Of programs that tests start."""
 STEPS, EVERY = 16, 3
+Left = TypeVar("Left")
 
 
 class Killed(BaseException):
@@ -82,14 +86,14 @@ def stop_at(step: int) -> Callable[[int], None]:
     return stop
 
 
-def check_resumed_equals_uninterrupted(seed: int) -> None:
-    """Broken off twice, each time between two checkpoints: the same bytes, and the same Fit."""
+def broken_off(train: Callable[..., Left], seed: int, steps: Sequence[int] = (5, 11)) -> tuple[Left, Left]:
+    """What undisturbed training leaves, and what training broken off at these steps does: its bytes are the same."""
     with TemporaryDirectory() as place:
         whole, cut = Path(place, "whole"), Path(place, "cut")
         whole.mkdir()
         cut.mkdir()
         wanted = train(whole, seed)
-        for step in (5, 11):
+        for step in steps:
             try:
                 train(cut, seed, stop_at(step))
             except Killed:
@@ -97,7 +101,13 @@ def check_resumed_equals_uninterrupted(seed: int) -> None:
             raise AssertionError("it was not stopped")
         found = train(cut, seed)
         assert outcome(cut) == outcome(whole)
-        assert (found.best, found.best_elbo, found.cost.tokens) == (wanted.best, wanted.best_elbo, wanted.cost.tokens)
+    return wanted, found
+
+
+def check_resumed_equals_uninterrupted(seed: int) -> None:
+    """Broken off twice, each time between two checkpoints: the same bytes, and the same Fit."""
+    wanted, found = broken_off(train, seed)
+    assert (found.best, found.best_elbo, found.cost.tokens) == (wanted.best, wanted.best_elbo, wanted.cost.tokens)
 
 
 class PowerCut(BaseException):
@@ -165,8 +175,13 @@ def slowly() -> None:
     os.fsync = fsync
 
 
-def forked(work: Callable[[], object], after: float | None, saving: Path | None = None) -> bool:
-    """Run in a child; kill it after so many seconds, or at the next save into a folder. Whether it came to its end."""
+def forked(work: Callable[[], object], after: float | None = None, saving: Path | None = None) -> tuple[bool, bool]:
+    """Run in a child; kill it after so many seconds, or then at the next save into a folder.
+
+    Returns:
+        Whether it came to its end, and whether the kill left a save half done.
+    """
+    before = _asides(saving)  # what an earlier kill left
     child = os.fork()
     if child == 0:
         try:
@@ -176,38 +191,49 @@ def forked(work: Callable[[], object], after: float | None, saving: Path | None 
             os._exit(1)
     if after is not None:
         time.sleep(after)
-        while saving and not list(saving.glob(".*.aside")) and os.waitid(os.P_PID, child, WATCH) is None:
+        while saving and _asides(saving) <= before and os.waitid(os.P_PID, child, WATCH) is None:
             time.sleep(0.0005)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed by itself"
-    return not os.WIFSIGNALED(status)
+    return not os.WIFSIGNALED(status), bool(_asides(saving) - before)
 
 
-def kill_often(folder: Path, seed: int, kills: int) -> dict[str, Any]:
-    """Train in folder/whole undisturbed and in folder/0, 1, … with kills until there were `kills` of them."""
+def _asides(folder: Path | None) -> set[str]:
+    return set() if folder is None else {p.name for p in folder.glob(".*.aside")}
+
+
+def kill_often(
+    folder: Path,
+    seed: int,
+    kills: int,
+    train: Callable[[Path, int], object],
+    store: str = "checkpoints",
+    reach: float = 0.25,
+) -> dict[str, Any]:
+    """Train in folder/whole undisturbed and in folder/0, 1, … with kills until there were `kills` of them.
+
+    Every other kill waits for a save into `store`, a folder inside each of them. `reach` is the latest moment of a kill
+    as a share of the time that undisturbed training takes.
+    """
     slowly()
     rng = Key(seed).fold("kills").generator()
-    (folder / "whole").mkdir()
+    (folder / "whole").mkdir(exist_ok=True)
     began = time.monotonic()
-    forked(lambda: train(folder / "whole", seed), None)
+    forked(lambda: train(folder / "whole", seed))
     usual = time.monotonic() - began
     killed = inside = run = 0
     while True:
         here = folder / str(run)
         here.mkdir(exist_ok=True)
-        after = float(rng.uniform(0, usual / 4)) if killed < kills else None
-        saving = here / "checkpoints" if killed % 2 else None  # every other kill falls inside a save
-        if not forked(lambda here=here: train(here, seed), after, saving):
-            killed += 1
-            inside += bool(list((here / "checkpoints").glob(".*.aside")))
-            continue
-        run += 1
-        if killed >= kills:
+        after = float(rng.uniform(0, usual * reach)) if killed < kills else None
+        ended, cut = forked(lambda here=here: train(here, seed), after, here / store if killed % 2 else None)
+        killed, inside, run = killed + (not ended), inside + (cut and not ended), run + ended
+        if ended and killed >= kills:
             break
     return {"killed": killed, "inside_a_save": inside, "finished": run, "seconds": usual}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    save_json(Path(sys.argv[1]) / "told.json", kill_often(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    save_json(Path(sys.argv[1]) / "told.json", kill_often(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), train))

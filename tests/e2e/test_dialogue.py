@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 from credence.prior.policy import full_policy
 from tests.dialogues import tiny_chat
+from tests.embedders import HashedGrams
 
 ROOT = Path(__file__).parents[2]
 COMMON = """
@@ -90,6 +91,25 @@ def test_choosing_answers_leaves_a_whole_folder_and_the_same_one_again(tmp_path:
     assert again.exit_code == 0, again.output
     assert "J/β, nats a dialogue" in again.output
     assert (run / "history.jsonl").read_bytes() == history
+
+
+def test_whether_the_question_was_answered_is_a_reward_with_both_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("credence.evidence.embedding.load_embedder", HashedGrams)
+    config = write(tmp_path, CANDIDATES, reward="answer")
+    done = train(config, "--set", "users.satisfaction=answer", "--set", "learn.steps=1")
+    assert done.exit_code == 0, done.output
+    names = ("answer", "answer_similarity", "answer_facts")
+    assert all(f"\n{name}, a" in done.output for name in names)
+    run = tmp_path / "runs/desk"
+    assert set(names) <= set(json.loads((run / "history.jsonl").read_text().splitlines()[0]))
+    before = json.loads((run / "report.json").read_text())["rows"][0]["readings"]
+    score, likeness, facts = (before[name]["value"] for name in names)
+    assert 0 < score < 1
+    assert score == pytest.approx((likeness + facts) / 2)
+    page = (run / "report.html").read_text("utf-8")
+    assert all(name in page for name in names)
 
 
 def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.survival import outcome
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+from tests.survival import ENVIRONMENT, ROOT, outcome
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, so that twenty start at once")

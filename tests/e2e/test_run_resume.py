@@ -16,7 +16,7 @@ import pytest
 from credence.core.errors import BackendError, ConfigError, ContractError
 from credence.core.keys import Key
 from credence.learn import checkpoint
-from credence.study import learning, parts, run, trackers
+from credence.study import learning, parts, run, session, trackers
 from credence.study.folder import RunFolder, alone
 from tests.e2e import test_run
 from tests.e2e.test_run import SRC, call, lines, status, study
@@ -63,11 +63,11 @@ def die_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call_number: 
         return plain(*given, **named)
 
     monkeypatch.setattr(owner, name, dies)
-    monkeypatch.setattr(run._Study, "keep", lambda *_: None)
+    monkeypatch.setattr(session.Session, "keep", lambda *_: None)
 
 
 MOMENTS: tuple[tuple[Any, str, int], ...] = (
-    (run._Study, "tell", 1),  # an empty folder
+    (session.Session, "tell", 1),  # an empty folder
     (run, "draw_each", 1),  # the prior's draws
     (run, "draw_each", 1),  # SMC's: the prior's are on the disk
     (learning, "draw_each", 1),

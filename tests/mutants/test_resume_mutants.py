@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from credence.dialogue import lessons
 from credence.learn import checkpoint, loop, resume
 from credence.prior.train import Trainer
+from tests.dialogue_survival import check_resumed_lessons_equal_uninterrupted
 from tests.mutants.runner import Mutant, kill
 from tests.survival import check_a_power_cut_leaves_a_whole_checkpoint, check_resumed_equals_uninterrupted
 
 Patch = pytest.MonkeyPatch
-SEEDS = (1, 6)
+SEEDS = {check_resumed_lessons_equal_uninterrupted: (2, 12)}
 """Of those at which the best step is neither the first nor the last, so that a best state that is lost shows."""
+USUAL = (1, 6)
 
 
 def moments_forgotten(patch: Patch) -> None:
@@ -82,18 +85,54 @@ def one_name_for_tensors(patch: Patch) -> None:
     patch.setattr(checkpoint.Checkpoints, "_write_tensors", wrong)
 
 
+def lessons_change(patch: Patch, **changes: Any) -> None:
+    right = lessons._Course.bring_back
+
+    def wrong(self: lessons._Course, found: resume.Brought) -> None:
+        right(self, replace(found, facts={**found.facts, **changes}))
+
+    patch.setattr(lessons._Course, "bring_back", wrong)
+
+
+def best_of_lessons_lost(patch: Patch) -> None:
+    """The best weights are taken to be those at the start."""
+    right = lessons._Course.bring_back
+    patch.setattr(lessons._Course, "bring_back", lambda self, found: right(self, replace(found, best=None)))
+
+
+def best_j_lost(patch: Patch) -> None:
+    """Whatever is looked at next is the best."""
+    lessons_change(patch, best_j=float("-inf"))
+
+
+def lessons_history_lost(patch: Patch) -> None:
+    """The weights go on, the updates are counted from 1."""
+    lessons_change(patch, history=[])
+
+
+def skipped_lost(patch: Patch) -> None:
+    """Dialogues that failed before the kill are not counted."""
+    lessons_change(patch, skipped=0)
+
+
+LESSONS = check_resumed_lessons_equal_uninterrupted
 MUTANTS = (
     Mutant("Adam's moments not restored", check_resumed_equals_uninterrupted, moments_forgotten),
     Mutant("Adam's step count not restored", check_resumed_equals_uninterrupted, steps_forgotten),
     Mutant("best state not restored", check_resumed_equals_uninterrupted, best_state_lost),
     Mutant("best ELBO not restored", check_resumed_equals_uninterrupted, best_elbo_lost),
     Mutant("history not restored", check_resumed_equals_uninterrupted, history_lost),
+    Mutant("Adam's moments of lessons not restored", LESSONS, moments_forgotten),
+    Mutant("best state of lessons not restored", LESSONS, best_of_lessons_lost),
+    Mutant("best J not restored", LESSONS, best_j_lost),
+    Mutant("history of lessons not restored", LESSONS, lessons_history_lost),
+    Mutant("skipped dialogues not restored", LESSONS, skipped_lost),
     Mutant("manifest written in place", check_a_power_cut_leaves_a_whole_checkpoint, written_in_place),
     Mutant("tensors without their hash in the name", check_a_power_cut_leaves_a_whole_checkpoint, one_name_for_tensors),
 )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("mutant", [pytest.param(m, id=m.name.replace(" ", "_")) for m in MUTANTS])
-def test_mutant_dies(mutant: Mutant, seed: int) -> None:
-    kill(mutant, seed)
+def test_mutant_dies(mutant: Mutant, which: int) -> None:
+    kill(mutant, SEEDS.get(mutant.check, USUAL)[which])

@@ -1,12 +1,17 @@
 """Key facts and AnswerCorrect: what counts as a fact, what separates right from wrong, both parts by name."""
 
+from pathlib import Path
+
 import pytest
 
 from credence.core.errors import ConfigError, ContractError
+from credence.dialogue.judge import judge
 from credence.evidence.answer import AnswerCorrect
 from credence.evidence.key_facts import KeyFacts
 from credence.evidence.product import measure
 from credence.evidence.reward import Reward
+from credence.study.functions import load_function
+from credence.study.toml import load_config
 from tests.embedders import HashedGrams
 from tests.tiny import llama
 
@@ -98,3 +103,28 @@ def test_it_is_evidence_with_a_column_of_answers() -> None:
     assert (nats * 0.5).tolist() == readings["answer_correct"].tolist()
     assert Reward(correct, beta=0.5).name == "answer_correct"
     assert Reward(correct.similarity, beta=0.5).name == "similarity"
+
+
+def test_its_parts_are_read_beside_it_and_are_worth_nothing() -> None:
+    correct = AnswerCorrect.calibrated(HashedGrams(), ENGLISH)
+    reward = Reward(correct, beta=0.5, name="answer", parts=correct.parts)
+    said = ["Run apt update as root.", "The shop opens at nine."]
+    verdicts = judge(reward, ["?"] * 2, said, [True] * 2, {"answer": [ENGLISH[0]] * 2})
+    for verdict, text in zip(verdicts, said, strict=True):
+        assert list(verdict.readings) == ["answer", "answer_similarity", "answer_facts"]
+        score, likeness, facts = verdict.readings.values()
+        assert score == pytest.approx((likeness + facts) / 2)
+        assert verdict.nats == pytest.approx(score / 0.5)
+        assert facts == correct.facts([""], [text], [ENGLISH[0]])[0]
+    assert verdicts[0].nats > verdicts[1].nats
+
+
+def test_by_name_it_needs_reference_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("credence.evidence.embedding.load_embedder", HashedGrams)
+    fn = load_function("answer", tmp_path, ENGLISH)
+    assert isinstance(fn, AnswerCorrect)
+    assert 0 < fn.floor < 1
+    with pytest.raises(ConfigError, match="only `credence dialogue train` has"):
+        load_function("answer", tmp_path)
+    with pytest.raises(ConfigError, match=r"evidence\.reward\.0\.fn = 'answer'"):
+        load_config(None, ["evidence.reward.fn=answer"])

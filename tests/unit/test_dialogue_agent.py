@@ -10,11 +10,14 @@ from credence.core.errors import ConfigError, ContractError, ShapeError
 from credence.core.keys import Key
 from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.env import DialogueEnv
-from credence.dialogue.fit import fitted, room
+from credence.dialogue.fit import fitted
 from credence.dialogue.reply import Reply
 from credence.dialogue.rollout import converse, learn_from
+from credence.dialogue.room import room
 from credence.evidence.reward import Reward
+from credence.prior.hf import LMPrior
 from credence.prior.policy import full_policy
+from credence.prior.table import TablePrior
 from credence.sample.best_of_n import BestOfN
 from credence.sample.rejection import Rejection
 from credence.sample.smc import SMC
@@ -132,6 +135,14 @@ def test_the_oldest_utterances_make_room(agent: DialogueAgent) -> None:
     assert fitted(codec, talk, 10_000) == talk
     assert room(agent.policy) == 506
     assert fitted(codec, (1, 2), 1) == (1, 2)
+
+
+def test_a_sliding_window_bounds_what_is_read_as_the_context_does(
+    agent: DialogueAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LMPrior, "window", 100)
+    assert room(agent.policy) == 94
+    assert room(TablePrior(lambda seen: [0.0, 1.0], 2, 1, 1)) is None
 
 
 def test_rewards_of_any_size_leave_the_pieces_equal(agent: DialogueAgent) -> None:

@@ -29,6 +29,9 @@ def train(
         bool, typer.Option("--fast", help="Lay the config's [fast] table over it: for trying out.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run's folder if it exists.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was killed or stopped; begin it if there is none.")
+    ] = False,
     into: Annotated[Path, typer.Option("--into", help="Where run folders are made.")] = Path("runs"),
     settings: Set = None,
     device: Device = None,
@@ -42,7 +45,7 @@ def train(
     folder = into / checked.name
     from credence.study.dialogue import train_dialogue
 
-    report = train_dialogue(checked, folder, overwrite=overwrite, console=err(as_json))
+    report = train_dialogue(checked, folder, overwrite=overwrite, resume=resume, console=err(as_json))
     if as_json:
         emit({"folder": str(folder), **report.to_json()})
         return

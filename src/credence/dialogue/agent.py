@@ -11,8 +11,9 @@ from credence.core.errors import ConfigError, ContractError, ShapeError
 from credence.core.keys import Key
 from credence.core.protocols import Batch, Evidence, Policy, Prior, Sampler
 from credence.core.types import Completions, Info, Prompts
-from credence.dialogue.fit import fitted, room
+from credence.dialogue.fit import fitted
 from credence.dialogue.reply import Reply, Said
+from credence.dialogue.room import room
 from credence.learn.losses.turns import dialogue_gradient
 from credence.posterior.posterior import Posterior
 

@@ -19,7 +19,7 @@ from credence.core.types import Prompts
 from credence.dialogue.desk import Desk
 from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
-from credence.dialogue.room import encoded, fitted, prompts_of, room_of
+from credence.dialogue.room import encoded, fitted, prompts_of, room
 from credence.dialogue.stream import Draw, stream
 from credence.dialogue.talk import Message, accept, scrub
 from credence.dialogue.why import Why, explain, steps
@@ -378,7 +378,8 @@ class Conversation:
         if text == scrub(turn.reply)[0].strip():
             raise ConfigError("the better text is the reply itself: use /good.", "better same")
         tokens = len(encoded(self.prior, text))
-        most = room_of(self.prior) - len(self._prompts(turn.messages).ids[0])
+        left = room(self.prior)
+        most = tokens if left is None else left + self.prior.horizon - len(self._prompts(turn.messages).ids[0])
         if tokens > most:
             raise ConfigError(
                 f"the better text has {tokens:,} tokens; after this message the model reads at most {most:,}. Give a "

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from credence.core.protocols import Prior
 from credence.dialogue.talk import Message, clean
 
 _LEAST = 8
@@ -17,17 +16,6 @@ class Renders(Protocol):
     def render(self, prompt: Sequence[Message]) -> list[int]:
         """Tokens up to where the reply begins."""
         ...
-
-
-def room(prior: Prior) -> int | None:
-    """Most tokens of a prompt that leaves room for a reply of the prior's horizon; None where it has no context."""
-    at: object = prior
-    while at is not None:
-        context = getattr(at, "context", None)
-        if isinstance(context, int):
-            return context - prior.horizon
-        at = getattr(at, "inner", None) or getattr(at, "lm", None)
-    return None
 
 
 def fitted(codec: object, state: Any, most: int | None) -> Any:  # noqa: ANN401 - a codec's own kind of prompt

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -12,8 +13,9 @@ from credence.core.keys import Key
 from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.rollout import MakeEnv, Talk, converse, learn_from
-
-Record = dict[str, float | bool]
+from credence.learn.checkpoint import Checkpoints
+from credence.learn.loop import Beginning, Callback, Record
+from credence.learn.resume import Brought, Saver, origin
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,13 @@ def gains(agent: DialogueAgent, talks: Sequence[Talk]) -> list[float]:
 
 def learn(
     agent: DialogueAgent, train: MakeEnv, users: int, validation: MakeEnv, validators: int, lessons: Lessons, key: Key,
-    told: Callable[[Record, Record], None] = lambda record, clock: None,
+    *, callbacks: Sequence[Callback] = (), checkpoints: Checkpoints | None = None, checkpoint_every: int = 5,
 ) -> Learnt:  # fmt: skip
     """Teach the agent on the training users and leave its policy at the best validation J.
 
-    Step t talks with key.fold("step", t) and nothing else; the validation always with key.fold("validation").
+    Step t talks with key.fold("step", t) and nothing else; the validation always with key.fold("validation"). With
+    `checkpoints`, the same call goes on after the newest whole one, as `learn.loop.fit` does. Tested in
+    tests/unit/test_lessons.py, and by kills at random moments in tests/e2e/test_dialogue_kill.py.
 
     Args:
         agent: changed in place.
@@ -104,59 +108,138 @@ def learn(
         validators: how many there are; 0 keeps the last policy.
         lessons: settings.
         key: of everything drawn.
-        told: called after each step with its record and its clock (progress, seconds).
+        callbacks: called after each step with its record and its clock (progress, seconds, tokens_per_s); a Beginning
+            also before the first one.
+        checkpoints: where to save what is needed to go on, and where to look for it.
+        checkpoint_every: steps between two of them; one is always written at the end. 0: only at the end.
 
     Returns:
         Learnt. Ctrl-C and a NaN end it; the best policy so far is restored in any case.
-    """
-    out, began = Learnt(), time.monotonic()
-    kept: Mapping[str, Tensor] = agent.policy.state()
 
-    def look(step: int) -> Record:
-        nonlocal kept
-        if not validators:
-            kept, out.best = agent.policy.state(), step
+    Raises:
+        ConfigError: the checkpoints are of a call with other arguments.
+        BackendError: a checkpoint cannot be written; those from before stay.
+    """
+    course = _Course(agent, train, users, validation, validators, lessons, key)
+    saver = Saver(checkpoints, checkpoint_every, origin("dialogue", lessons, key, lessons.steps))
+    try:
+        found = saver.load(agent.policy)
+        if found is None:
+            course.look(0)
+        else:
+            course.bring_back(found)
+        for callback in callbacks:
+            if isinstance(callback, Beginning):
+                callback.begin(course.out.history)
+        if not saver.ended:
+            course.teach(callbacks, saver)
+    except KeyboardInterrupt:
+        course.out.status, course.out.why, course.out.interrupted = Status.STOPPED, "interrupted", True
+    finally:
+        agent.policy.restore(course.kept)
+        agent.version += 1
+    if not course.out.interrupted:
+        saver.end(agent.policy, course.out.best > 0, course.facts())
+    return course.out
+
+
+@dataclass(eq=False)
+class _Course:
+    """Lessons under way: what was learnt, the best weights so far, and the time that it took."""
+
+    agent: DialogueAgent
+    train: MakeEnv
+    users: int
+    validation: MakeEnv
+    validators: int
+    lessons: Lessons
+    key: Key
+    out: Learnt = field(default_factory=Learnt)
+    kept: Mapping[str, Tensor] = field(init=False)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept, self.began = self.agent.policy.state(), time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds, those before a kill counted."""
+        return time.monotonic() - self.began
+
+    def teach(self, callbacks: Sequence[Callback], saver: Saver) -> None:
+        """The steps that are still to do."""
+        out, lessons = self.out, self.lessons
+        for step in range(len(out.history) + 1, lessons.steps + 1):
+            if lessons.seconds is not None and self.elapsed > lessons.seconds:
+                out.status, out.why = Status.STOPPED, f"the time budget ended after step {step - 1}"
+                break
+            began = time.monotonic()
+            record = self.step(step)
+            if any(isinstance(v, float) and not math.isfinite(v) for v in record.values()):
+                out.status = Status.NAN
+                out.why = f"a number of step {step} is not finite: lower lr or soften the evidence"
+                return
+            rate = record["tokens"] / max(1e-9, time.monotonic() - began)
+            if step % lessons.validate_every == 0 or step == lessons.steps or not self.validators:
+                record = {**record, **self.look(step)}
+            out.history.append(record)
+            clock = {"progress": step / lessons.steps, "seconds": self.elapsed, "tokens_per_s": rate}
+            for callback in callbacks:
+                callback(record, clock)
+            if saver.due(step):
+                best = self.kept if 0 < out.best < step else None
+                saver.save(step, self.agent.policy, best, self.facts())
+        if out.history and self.validators and "val_j" not in out.history[-1]:
+            out.history[-1] = {**out.history[-1], **self.look(len(out.history))}  # the budget cut unvalidated steps off
+
+    def step(self, step: int) -> Record:
+        """Talk and update; the record of it."""
+        lessons = self.lessons
+        spent = self.elapsed / lessons.seconds if lessons.seconds else 0.0
+        rate = lessons.rate(step, max((step - 1) / lessons.steps, spent))
+        users = _visit(step, self.users, lessons.users, self.key)
+        talks = converse(self.agent, self.train, users, lessons.rollouts, self.key.fold("step", step))
+        info = learn_from(self.agent, talks, rate)
+        self.out.skipped += int(info["skipped"])
+        satisfied = sum(t.satisfied for t in talks) / len(talks)
+        return {"step": float(step), **info, "lr": rate, "satisfied": satisfied}
+
+    def look(self, step: int) -> Record:
+        """The validation's part of the record; keeps the policy if it is the best."""
+        agent, out = self.agent, self.out
+        if not self.validators:
+            self.kept, out.best = agent.policy.state(), step
             return {}
-        talks = converse(agent, validation, range(validators), lessons.validation_rollouts, key.fold("validation"))
+        talks = converse(
+            agent, self.validation, range(self.validators), self.lessons.validation_rollouts,
+            self.key.fold("validation"),
+        )  # fmt: skip
         value, error = _mean([g for g in gains(agent, talks) if g == g])
         better = value > out.best_j
         if better:
-            kept, out.best, out.best_j = agent.policy.state(), step, value
+            self.kept, out.best, out.best_j = agent.policy.state(), step, value
         return {"val_j": value, "val_j_se": error, "best": better}
 
-    try:
-        look(0)
-        for step in range(1, lessons.steps + 1):
-            spent = time.monotonic() - began
-            if lessons.seconds is not None and spent > lessons.seconds:
-                out.status, out.why = Status.STOPPED, f"the time budget ended after step {step - 1}"
-                break
-            progress = max((step - 1) / lessons.steps, spent / lessons.seconds if lessons.seconds else 0.0)
-            rate = lessons.rate(step, progress)
-            talks = converse(agent, train, _visit(step, users, lessons.users, key), lessons.rollouts,
-                             key.fold("step", step))  # fmt: skip
-            info = learn_from(agent, talks, rate)
-            out.skipped += int(info["skipped"])
-            record: Record = {"step": float(step), **info, "lr": rate}
-            record["satisfied"] = sum(t.satisfied for t in talks) / len(talks)
-            if any(isinstance(v, float) and not math.isfinite(v) for v in record.values()):
-                out.status, out.why = (
-                    Status.NAN,
-                    f"a number of step {step} is not finite: lower lr or soften the evidence",
-                )
-                break
-            if step % lessons.validate_every == 0 or step == lessons.steps or not validators:
-                record |= look(step)
-            out.history.append(record)
-            told(record, {"progress": step / lessons.steps, "seconds": time.monotonic() - began})
-        if out.history and validators and "val_j" not in out.history[-1]:
-            out.history[-1] |= look(int(out.history[-1]["step"]))
-    except KeyboardInterrupt:
-        out.status, out.why, out.interrupted = Status.STOPPED, "interrupted", True
-    finally:
-        agent.policy.restore(kept)
-        agent.version += 1
-    return out
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says besides its tensors."""
+        out = self.out
+        return {
+            "history": list(out.history),
+            "status": out.status.name,
+            "why": out.why,
+            "best": out.best,
+            "best_j": out.best_j,
+            "skipped": out.skipped,
+            "elapsed": self.elapsed,
+        }
+
+    def bring_back(self, found: Brought) -> None:
+        """What a checkpoint said."""
+        facts, out = found.facts, self.out
+        out.history, out.status, out.why = list(facts["history"]), Status[facts["status"]], facts["why"]
+        out.best, out.best_j, out.skipped = facts["best"], facts["best_j"], facts["skipped"]
+        self.kept = found.best or self.kept
+        self.began = time.monotonic() - facts["elapsed"]
 
 
 def _visit(step: int, total: int, size: int, key: Key) -> list[int]:

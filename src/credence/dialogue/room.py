@@ -1,12 +1,26 @@
-"""A talk as tokens that fit the model."""
+"""How much a model can read, and a talk as tokens that fit it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from credence.core.errors import ConfigError
-from credence.core.protocols import StepPrior
+from credence.core.protocols import Prior, StepPrior
 from credence.core.types import Prompts
 from credence.dialogue.talk import Message, window
+
+
+def room(prior: Prior) -> int | None:
+    """Most tokens of a prompt that leaves room for a reply of the prior's horizon; None where nothing bounds it.
+
+    The model's context bounds it, and its sliding window, beyond which it would forget the beginning.
+    """
+    at: object = prior
+    while at is not None:
+        bounds = [n for n in (getattr(at, "context", None), getattr(at, "window", None)) if isinstance(n, int)]
+        if bounds:
+            return max(0, min(bounds) - prior.horizon)
+        at = getattr(at, "inner", None) or getattr(at, "lm", None)
+    return None
 
 
 def prompts_of(prior: StepPrior, messages: Sequence[Mapping[str, str]]) -> Prompts:
@@ -20,15 +34,6 @@ def encoded(prior: StepPrior, text: str) -> list[int]:
     return [*codec.encode(text), min(prior.ends)]
 
 
-def room_of(prior: StepPrior) -> int:
-    """Most tokens that prompt and reply may have together, by the model's context and sliding window."""
-    inner: Any = prior
-    while (below := getattr(inner, "inner", None) or getattr(inner, "lm", None)) is not None:
-        inner = below
-    context, sliding = getattr(inner, "context", None), getattr(inner, "window", None)
-    return min(context or 1 << 30, sliding or 1 << 30)
-
-
 def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]:
     """The window that ends with the last message, shortened from its beginning until it and a reply fit the model.
 
@@ -36,18 +41,18 @@ def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]
         ConfigError: the last message does not fit alone.
     """
     shown = window(messages)
-    room = room_of(prior) - prior.horizon
+    most = room(prior)
     while True:
         tokens = len(prompts_of(prior, shown).ids[0])
-        if tokens <= room:
+        if most is None or tokens <= most:
             return tuple(shown)
         if len(shown) == 1:
             raise ConfigError(
                 f"this message has {tokens:,} tokens; with a reply of {prior.horizon} the model reads at most "
-                f"{max(0, room):,}. Send the part that matters.",
+                f"{most:,}. Send the part that matters.",
                 "does not fit",
                 tokens=tokens,
                 reply=prior.horizon,
-                most=max(0, room),
+                most=most,
             )
         shown = window(shown, len(shown) - 2)

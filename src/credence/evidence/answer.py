@@ -1,6 +1,6 @@
 """Was the question answered? A reward from reference answers: likeness of meaning, and the facts that must be there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ContractError
+from credence.evidence.calling import RewardFunction
 from credence.evidence.embedding import Embedder
 from credence.evidence.key_facts import Facts, KeyFacts
 
@@ -40,7 +41,8 @@ class AnswerCorrect:
     unrelated answer gets about 0. e5's raw cosine of such answers is 0.8, which reads like success.
 
     A reward function of the usual signature: `Reward(AnswerCorrect(embedder, floor), beta=0.2)` with a column `answer`
-    in the prompts. The parts are reward functions too: `correct.similarity`, `correct.facts`. It measures agreement
+    in the prompts. The parts are reward functions too: `correct.similarity`, `correct.facts`; `Reward(correct, 0.2,
+    parts=correct.parts)` reads them beside it. It measures agreement
     with the reference, not truth, and a completion that recites everything finds every fact: pair it with a length one.
 
     Attributes:
@@ -70,6 +72,11 @@ class AnswerCorrect:
     def __name__(self) -> str:
         """What Reward calls its reading."""
         return "answer_correct"
+
+    @property
+    def parts(self) -> Mapping[str, RewardFunction]:
+        """What the reward is made of, by name."""
+        return {"similarity": self.similarity, "facts": self.facts}
 
     @classmethod
     def calibrated(cls, embedder: Embedder, answers: Sequence[str], weight: float = 0.5) -> "AnswerCorrect":

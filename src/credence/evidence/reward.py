@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class Reward(Composable):
             a twist. It steers the particles and never changes the target.
         timeout: seconds after which one call is given up.
         bound: the largest value the reward can take, where known: rejection needs it.
+        parts: what fn is made of, functions like it by name: read beside it as "<name>_<part>", and worth no nats.
 
     Raises:
         ConfigError: beta not finite and positive.
@@ -42,6 +43,7 @@ class Reward(Composable):
     on_prefix: bool = False
     timeout: float = 60.0
     bound: float = math.inf
+    parts: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and math.isfinite(self.beta)):
@@ -66,7 +68,7 @@ class Reward(Composable):
     ) -> tuple[Float[Tensor, " R"], Mapping[str, Float[Tensor, " R"]]]:
         """log_lik and readings from one call of the function."""
         values = self._values(prompts, completions)
-        return values / self.beta, {self.name: values}
+        return values / self.beta, {self.name: values, **self._parts(prompts, completions)}
 
     def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """r(prefix)/β where `on_prefix`, else 0 until the row has ended."""
@@ -79,8 +81,14 @@ class Reward(Composable):
         return out
 
     def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
-        """The raw reward under its name."""
-        return {self.name: self._values(prompts, completions)}
+        """The raw reward under its name, and its parts."""
+        return {self.name: self._values(prompts, completions), **self._parts(prompts, completions)}
+
+    def _parts(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
+        named = {f"{self.name}_{name}": fn for name, fn in self.parts.items()}
+        return {
+            name: replace(self, fn=fn, name=name, parts={})._values(prompts, completions) for name, fn in named.items()
+        }
 
     def _values(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         texts = completions.texts(prompts.codec)

@@ -10,7 +10,6 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Policy
 from credence.learn.checkpoint import Checkpoints
-from credence.learn.collect import Learner
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +96,8 @@ class Saver:
         self.ended = True
 
 
-def origin(stage: str, learner: Learner, key: Key, steps: int) -> dict[str, Any]:
-    """What tells one stage from another: its name, seed, steps, and the learner with its settings."""
+def origin(stage: str, learner: object, key: Key, steps: int) -> dict[str, Any]:
+    """What tells one stage from another: its name, seed, steps, and the learner (a dataclass) with its settings."""
     values = {f.name: getattr(learner, f.name) for f in fields(learner)} if is_dataclass(learner) else {}
     settings = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
     return {"stage": stage, "seed": key.seed, "steps": steps, "learner": type(learner).__name__, **settings}

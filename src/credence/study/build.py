@@ -1,15 +1,15 @@
 """From checked settings to the parts: prior, evidence, prompts."""
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Evidence
+from credence.evidence.calling import RewardFunction
 from credence.evidence.constraint import Constraint, between, contains, matches
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
@@ -19,36 +19,22 @@ from credence.prior.load import load
 from credence.prior.reshape import Reshaped, reshape
 from credence.study.config import ConstraintConfig, EvidenceConfig, PriorConfig, RewardConfig, RunConfig
 from credence.study.data import PromptSet, Split, load_prompts, split
-from credence.study.functions import load_function
+from credence.study.functions import ANSWER, load_function
+from credence.study.job import Job
 
 
-class Job(Protocol):
-    """What the parts are made from: a RunConfig, a DialogueConfig."""
-
-    @property
-    def prior(self) -> PriorConfig:
-        """Who speaks."""
-        ...
-
-    @property
-    def evidence(self) -> EvidenceConfig:
-        """What is good."""
-        ...
-
-    @property
-    def folder(self) -> Path:
-        """Where relative paths begin."""
-        ...
-
-
-def evidence(config: Job) -> Evidence:
+def evidence(config: Job, answers: Sequence[str] = ()) -> Evidence:
     """The product of all entries; readings bear the rewards' names.
+
+    Args:
+        config: with the entries.
+        answers: reference answers, for the reward "answer".
 
     Raises:
         ConfigError: a reward file that cannot be used.
     """
     given: EvidenceConfig = config.evidence
-    parts: list[Evidence] = [_reward(r, config) for r in given.reward]
+    parts: list[Evidence] = [_reward(r, config, answers) for r in given.reward]
     parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
     parts += [_constraint(c) for c in given.constraint]
     if not parts:
@@ -58,9 +44,10 @@ def evidence(config: Job) -> Evidence:
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
 
-def _reward(config: RewardConfig, run: Job) -> Reward:
-    fn = load_function(config.fn, run.folder)
-    name = config.name or str(getattr(fn, "__name__", "reward"))
+def _reward(config: RewardConfig, run: Job, answers: Sequence[str]) -> Reward:
+    fn = load_function(config.fn, run.folder, answers)
+    name = config.name or (ANSWER if config.fn == ANSWER else str(getattr(fn, "__name__", "reward")))
+    parts: Mapping[str, RewardFunction] = getattr(fn, "parts", {})
     bound = 1.0 if config.bound is None and config.fn == "vader" else config.bound
     if config.weight < 0:
         fn, name = _negated(fn), f"-{name}"
@@ -71,6 +58,7 @@ def _reward(config: RewardConfig, run: Job) -> Reward:
         on_prefix=config.on_prefix,
         timeout=config.timeout,
         bound=math.inf if bound is None else bound,
+        parts=parts,
     )
 
 

@@ -1,60 +1,103 @@
 """`credence dialogue train`: an agent talks with simulated users, learns, and is measured on users it never met."""
 
 import json
-import time
-from contextlib import suppress
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from credence.core.errors import BackendError, ContractError
+from credence.core.errors import ContractError
 from credence.core.keys import Key
 from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
-from credence.dialogue.candidates import CandidatePolicy
-from credence.dialogue.lessons import Learnt, Lessons, Record, gains, learn
+from credence.dialogue.candidates import CandidatePolicy, CandidatePrior
+from credence.dialogue.lessons import Learnt, Lessons, gains, learn
 from credence.dialogue.rollout import Talk, converse
 from credence.learn.checkpoint import save_json
+from credence.learn.loop import Record
 from credence.prior.export import export_policy
 from credence.prior.policy import LMPolicy
 from credence.report.dialogue import render
-from credence.report.manifest import manifest
 from credence.report.talks import TalkReport
+from credence.study import resumption
 from credence.study.dialogue_config import DialogueConfig
-from credence.study.folder import RunFolder, check_place
+from credence.study.folder import RunFolder, alone
 from credence.study.live import Live
 from credence.study.machine import fast_products
-from credence.study.talk_rows import findings, rows, table, transcript
-from credence.study.talking import Parts, check_together, parts
+from credence.study.parts import Parts
+from credence.study.session import CHECKPOINTS, Session, begun, finished
+from credence.study.stored import read_talks
+from credence.study.talk_parts import pack_talks, unpack_talks
+from credence.study.talk_rows import final, findings, rows, table, transcript
+from credence.study.talking import World, check_together, world
+from credence.study.trackers import Tracking, check_trackers
 
 LOAD, BEFORE, LEARN, AFTER, REPORT = "loading", "before: held-out users", "learning", "after: held-out users", "report"
+KIND = "dialogue"
+LAWS = {BEFORE: "before", AFTER: "after"}
+HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns   validation J/β"
 
 
 def train_dialogue(
-    config: DialogueConfig, folder: Path, *, overwrite: bool = False, console: Console | None = None
-) -> TalkReport:
-    """Run a dialogue config and leave its folder. Tested in tests/e2e/test_dialogue.py.
+    config: DialogueConfig, folder: Path, *, overwrite: bool = False, resume: bool = False,
+    console: Console | None = None,
+) -> TalkReport:  # fmt: skip
+    """Run a dialogue config and leave its folder. Tested in tests/e2e/test_dialogue.py and test_dialogue_resume.py.
 
     Args:
         config: checked settings.
         folder: where results go: report.html, report.json, history.jsonl, transcripts.jsonl, policy/, manifest.json.
         overwrite: replace an earlier run's folder.
+        resume: go on with an earlier run, from whatever state a kill left it in; begin where there is none. On one
+            thread the policy, history.jsonl and transcripts.jsonl get the bytes that they would have had.
         console: where progress is shown; standard error by default.
 
     Raises:
-        ConfigError: settings or sources that cannot be used, or a folder that may not be replaced.
+        ConfigError: settings or sources that cannot be used, a folder that may not be replaced, or a run that was
+            begun with other settings, users, answers or weights.
         BackendError: a model, the FAQ or the disk failed.
         KeyboardInterrupt: passed on after what is done was kept.
     """
     check_together(config)
-    check_place(folder, overwrite)
+    check_trackers(config)
+    before = begun(folder, config, overwrite, resume, KIND)
     live = Live(console or Console(stderr=True), _plan(config))
+    if finished(folder, before, live):
+        return read_talks(folder / "report.json")
+    session = Session(config, live, before, KIND)
     with fast_products(), live.running():
         with live.part(LOAD):
-            made = parts(config)
-        return _Run(config, made, RunFolder(folder, overwrite), live).run()
+            made = world(config)
+            agent = DialogueAgent(
+                made.policy, made.prior, Key(config.seed).fold("agent"), prompt_tokens=config.talk.prompt_tokens
+            )
+            session.compare(origin(config, made, agent))
+        place = session.open(folder, overwrite or resume)
+        with alone(folder):
+            run = _Run(config, made, agent, place, live, session)
+            return session.through(place, run.work, run.keep, final)
+
+
+def origin(config: DialogueConfig, made: World, agent: DialogueAgent) -> dict[str, Any]:
+    """What the settings do not say of where a run began: users, answers, rewards, and the prior's own numbers.
+
+    Cost: one forward pass over one prompt; where a model scores candidates, over one question's.
+    """
+    people = [*made.people.heldout, *made.people.validation, *made.people.train]
+    sources = {
+        "users.source": [[u.name, u.goal.question, u.goal.answer, u.patience, u.strictness] for u in people],
+        "talk.knowledge": [[e.question, e.answer] for e in made.entries],
+    }
+    files = resumption.reward_files(config.evidence.reward, config.folder)
+    files["users.satisfaction"] = resumption.function_file(config.users.satisfaction, config.folder)
+    prompts = agent.prompts([[{"role": "user", "content": people[0].opens()}]])
+    numbers = resumption.first_words(made.prior, prompts)
+    if isinstance(made.prior, CandidatePrior):  # a model that scores them is seen in their features only
+        numbers += made.prior.table(prompts.ids[0]).features.flatten().tolist()
+    return resumption.origin(config, sources, files, numbers)
 
 
 def _plan(config: DialogueConfig) -> dict[str, float]:
@@ -72,60 +115,59 @@ def _plan(config: DialogueConfig) -> dict[str, float]:
 
 
 class _Run:
-    def __init__(self, config: DialogueConfig, made: Parts, place: RunFolder, live: Live) -> None:
-        self.config, self.made, self.place, self.live = config, made, place, live
-        self.key, self.started = Key(config.seed), time.time()
-        self.agent = DialogueAgent(
-            made.policy, made.prior, self.key.fold("agent"), prompt_tokens=config.talk.prompt_tokens
-        )
-        self.learnt = Learnt()
+    def __init__(
+        self, config: DialogueConfig, made: World, agent: DialogueAgent, place: RunFolder, live: Live, session: Session
+    ) -> None:
+        self.config, self.made, self.agent = config, made, agent
+        self.place, self.live, self.session = place, live, session
+        self.key = Key(config.seed)
+        self.parts = Parts(place.path / CHECKPOINTS, config.learn.keep, live, session.resumed)
+        self.store = self.parts.checkpoints("learn")
+        self.learnt, self.history = Learnt(), list[Record]()
         self.talks: dict[str, list[Talk]] = {}
+        self.headed, self.exported = False, False
 
-    def manifest(self) -> dict[str, Any]:
-        return manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
+    def work(self, told: Sequence[Tracking]) -> TalkReport:
+        """All parts in their order; what is on the disk from before is not done again."""
+        before = self.look(BEFORE)
+        if all(talk.failed for talk in before):
+            raise nothing_read(before)
+        self.teach(told)
+        after = self.look(AFTER)
+        with self.live.part(REPORT):
+            made = self.report(before, after)
+            self.parts.clear()
+        return made
 
-    def run(self) -> TalkReport:
-        self.place.json("manifest.json", {"status": "running", "kind": "dialogue", **self.manifest()})
-        try:
-            before = self.look(BEFORE)
-            if all(talk.failed for talk in before):
-                raise nothing_read(before)
-            self.teach()
-            after = self.look(AFTER)
-            with self.live.part(REPORT):
-                return self.report(before, after)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
-                self.keep("interrupted" if stopped else "failed", "" if stopped else f"{type(error).__name__}: {error}")
-            raise
-
-    def keep(self, status: str, why: str) -> None:
-        """What a run leaves that did not come to its end."""
-        if self.learnt.history and not (self.place.path / "policy").exists():
+    def keep(self, status: str) -> str:
+        """What a run leaves that did not come to its end: its history so far and its best policy, unmeasured."""
+        if self.history and not self.exported:
             self.export(f"# {self.config.name}\n\nThe run was {status} before this policy was measured.\n")
-        self.place.json(
-            "manifest.json",
-            {"status": status, "kind": "dialogue", **({"error": why} if why else {}), **self.manifest()},
-        )
-        self.live.say(f"{status}: what was done is kept in {self.place.path}", "yellow")
+        return f"{len(self.history)} updates of history" + (" and the best policy so far" if self.history else "")
 
     def look(self, part: str) -> list[Talk]:
         """Dialogues with the held-out users; both looks use one key, so that chance is shared."""
-        with self.live.part(part):
-            people = self.made.people.heldout
-            talks = converse(
+        people = self.made.people.heldout
+
+        def talk() -> list[Talk]:
+            return converse(
                 self.agent, lambda: self.made.env(people, self.config), range(len(people)),
                 self.config.measure.rollouts, self.key.fold("heldout"), self.live.tick,
             )  # fmt: skip
-            self.talks["before" if part == BEFORE else "after"] = talks
+
+        with self.live.part(part):
+            # A reward that failed may be mended before the run goes on: then they are to be talked again.
+            talks = self.parts.kept(
+                LAWS[part], talk, pack_talks, unpack_talks, lambda made: not any(t.failed for t in made)
+            )
+            self.talks[LAWS[part]] = talks
             stored = [_stored(law, talk) for law, said in self.talks.items() for talk in said]
             self.place.lines("transcripts.jsonl", stored)  # now: whatever comes next, what was said is kept
             content = sum(t.satisfied for t in talks) / len(talks)
             self.live.say(f"  {len(talks)} dialogues with {len(people)} users, {content:.0%} satisfied")
             return talks
 
-    def teach(self) -> None:
+    def teach(self, told: Sequence[Tracking]) -> None:
         """The updates, each a line."""
         given, people = self.config.learn, self.made.people
         if given.steps == 0:
@@ -135,22 +177,41 @@ class _Run:
             validate_every=given.validate_every, validation_rollouts=given.validation_rollouts,
         )  # fmt: skip
         with self.live.part(LEARN):
-            self.live.say("   step    J/β  E[Σr]  KL/turn  satisfied  turns   validation J/β", "dim")
             self.learnt = learn(
                 self.agent, lambda: self.made.env(people.train, self.config), len(people.train),
                 lambda: self.made.env(people.validation, self.config), len(people.validation), lessons,
-                self.key.fold("learn"), self.told,
+                self.key.fold("learn"), callbacks=[self, *told], checkpoints=self.store,
+                checkpoint_every=given.checkpoint_every,
             )  # fmt: skip
+            if self.learnt.history != self.history:  # one that the time budget cut is validated after it was told
+                self.history = list(self.learnt.history)
+                self.place.lines("history.jsonl", [dict(record) for record in self.history])
             why = f"; {self.learnt.why}" if self.learnt.why else ""
             self.live.say(f"  kept step {self.learnt.best}{why}")
         if self.learnt.interrupted:
             raise KeyboardInterrupt
 
-    def told(self, record: Record, clock: Record) -> None:
-        self.learnt.history.append(record)  # so that an interruption finds it
+    def begin(self, history: Sequence[Record]) -> None:
+        """Before the first update: what was written after the last checkpoint, or cut through by a kill, goes."""
+        for warning in self.store.warnings:
+            self.live.say(f"  {warning}", "yellow")
+        if self.session.resumed:
+            self.history = list(history)
+            self.place.lines("history.jsonl", [dict(record) for record in history])
+            self.place.filter("timing.jsonl", lambda line: line["step"] <= len(history))
+        if history:
+            self.live.skip(len(history) / self.config.learn.steps)
+            self.live.say(f"  {len(history)} updates taken from the disk", "dim")
+
+    def __call__(self, record: Record, clock: Record) -> None:
+        """One update, on the disk and on the screen."""
+        self.history.append(record)  # so that an interruption finds it
         self.place.append("history.jsonl", record)
         self.place.append("timing.jsonl", {"step": record["step"], **clock})
         self.live.tick(float(clock["progress"]))
+        if not self.headed:  # lessons that had ended before the run was resumed have no updates to head
+            self.live.say(HEADINGS, "dim")
+            self.headed = True
         if "j" not in record:
             self.live.say(f"{record['step']:>7.0f}  every dialogue failed: nothing was learnt", "yellow")
             return
@@ -187,29 +248,31 @@ class _Run:
                                     self.learnt.best,
                                     self.learnt.why if self.learnt.status is Status.NAN else "")),
             transcripts=tuple(shown),
-            history=tuple(self.learnt.history),
+            history=tuple(self.history),
             weights=weights,
         )  # fmt: skip
         change = laws[2].j
         self.export(f"# {self.config.name}\n\nChange of J/β on held-out users: {change.value:.3f} "
                     f"[{change.low:.3f}, {change.high:.3f}] nats a dialogue.\n")  # fmt: skip
-        made = replace(made, manifest=self.manifest())
+        made = replace(made, manifest=self.session.manifest())
         self.place.json("report.json", made.to_json())
         self.place.text("report.html", render(made))
-        self.place.json("manifest.json", {"status": "done", "kind": "dialogue", **made.manifest})
+        self.session.done(self.place, made.manifest)
         return made
 
     def export(self, card: str) -> None:
-        """The policy: a model folder, or the learnt weights of a law over candidates."""
+        """The policy, in place of one that an interruption left: a model, or weights of a law over candidates."""
         policy = self.made.policy
         with self.place.writing("policy") as folder:
+            shutil.rmtree(folder, ignore_errors=True)
             if isinstance(policy, LMPolicy):
                 export_policy(policy, folder, card)
-                return
-            folder.mkdir()
+            else:
+                folder.mkdir()
+                (folder / "README.md").write_text(card, encoding="utf-8")
             if isinstance(policy, CandidatePolicy):
                 save_json(folder / "weights.json", policy.named())
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        self.exported = True
 
 
 def nothing_read(talks: list[Talk]) -> ContractError:

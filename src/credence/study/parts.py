@@ -35,9 +35,16 @@ class Parts:
         return Checkpoints(self.folder / name, self.keep)
 
     def kept(
-        self, name: str, make: Callable[[], T], pack: Callable[[T], Packed], unpack: Callable[[Checkpoint], T]
+        self,
+        name: str,
+        make: Callable[[], T],
+        pack: Callable[[T], Packed],
+        unpack: Callable[[Checkpoint], T],
+        sound: Callable[[T], bool] = lambda made: True,
     ) -> T:
         """What `make` gives: from the disk where it is there and whole, else made, and kept for another time.
+
+        What is not `sound` is not kept: it would come out otherwise once its cause is mended.
 
         Raises:
             BackendError: it cannot be written.
@@ -51,7 +58,8 @@ class Parts:
             self.live.say("  taken from the disk", "dim")
             return unpack(found)
         made = make()
-        store.save(0, *pack(made))
+        if sound(made):
+            store.save(0, *pack(made))
         return made
 
     def draws(self, name: str, prompts: Prompts, make: Callable[[], Draws]) -> Draws:

@@ -1,9 +1,9 @@
-"""Whether a run's folder can be gone on with: the same settings, prompts and prior, or what differs."""
+"""Whether a run's folder can be gone on with: the same settings, sources and prior, or what differs."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,21 @@ from credence.core.errors import ConfigError
 from credence.core.protocols import StepPrior
 from credence.core.types import Prompts
 from credence.report.manifest import without_paths
-from credence.study.config import EvidenceConfig, RunConfig
+from credence.study.config import Placed, RewardConfig
 from credence.study.folder import MANIFEST, check_place
-from credence.study.found import Found
 from credence.study.stored import read_json
 
-FREE = re.compile(r"name|track\..*|train\.checkpoint_every|train\.keep|evidence\.reward\.\d+\.timeout")
+FREE = re.compile(r"name|track\..*|(train|learn)\.(checkpoint_every|keep)|evidence\.reward\.\d+\.timeout")
 """Settings that change no number: they may differ between run and resume."""
 NEAR = 0.05
 """Nats by which the prior's log-probabilities may differ, by rounding, on another machine or version of torch."""
 LOOKED_AT = 16
 """Log-probabilities of the prior that are compared."""
+WHAT = {"prompts.source": "prompts", "users.source": "users", "talk.knowledge": "answers"}
+"""What a setting that names a source brings."""
 
 
-def earlier(folder: Path, config: RunConfig) -> dict[str, Any] | None:
+def earlier(folder: Path, config: Placed) -> dict[str, Any] | None:
     """The manifest of the run to go on with; None where there is nothing yet. Touches nothing.
 
     Raises:
@@ -45,10 +46,10 @@ def earlier(folder: Path, config: RunConfig) -> dict[str, Any] | None:
     return before
 
 
-def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: RunConfig) -> list[str]:
+def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: Placed) -> list[str]:
     """A phrase for each setting that differs and matters; settings that one side does not know count by default."""
     now = config.model_dump(mode="json")
-    default = dict(_flat(RunConfig(evidence=EvidenceConfig()).model_dump(mode="json")))  # pyright: ignore[reportCallIssue]
+    default = dict(_flat(type(config).model_validate({"evidence": {}}).model_dump(mode="json")))
     old, new, whole = dict(_flat(before)), dict(_flat(without_paths(now))), dict(_flat(now))
     out: list[str] = []
     for name in {**old, **new}:
@@ -62,39 +63,50 @@ def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: RunCon
     return out
 
 
-def origin(config: RunConfig, found: Found) -> dict[str, Any]:
-    """What the settings do not say of where a run began: prompts, rewards, and the prior's own numbers.
+def origin(
+    config: Placed, sources: Mapping[str, Any], rewards: Mapping[str, str], prior: Sequence[float]
+) -> dict[str, Any]:
+    """What the settings do not say of where a run began. Paths, which no manifest tells, are there as hashes.
 
-    Paths, which no manifest tells, are there as hashes. Cost: one forward pass over one prompt.
+    Args:
+        config: of the run.
+        sources: what each setting that names a source brought; any JSON tree.
+        rewards: hashes of reward files by setting.
+        prior: some of the prior's own numbers, nats.
     """
     now = config.model_dump(mode="json")
     whole, shown = dict(_flat(now)), dict(_flat(without_paths(now)))
     return {
         "paths": {name: _hash(value) for name, value in whole.items() if shown.get(name) != value},
-        "prompts": _hash([p.ids for p in (found.heldout, found.validation, found.train)]),
-        "rewards": reward_files(config),
-        "prior": first_words(found.posterior.prior, found.heldout),  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+        "sources": {name: _hash(brought) for name, brought in sources.items()},
+        "rewards": dict(rewards),
+        "prior": list(prior),
     }
 
 
 def first_words(prior: StepPrior, prompts: Prompts) -> list[float]:
-    """Log-probabilities, in nats, of some first tokens of the reply to the first prompt."""
+    """Log-probabilities, in nats, of some possible first tokens of the reply to the first prompt.
+
+    Cost: one forward pass over one prompt.
+    """
     log_p = torch.log_softmax(prior.next_logits(prior.start(prompts.take([0]), 1))[0].double().cpu(), -1)
-    return log_p[torch.linspace(0, len(log_p) - 1, LOOKED_AT).long()].tolist()
+    possible = log_p[torch.isfinite(log_p)]
+    return possible[torch.linspace(0, len(possible) - 1, LOOKED_AT).long()].tolist()
 
 
 def doubts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A sentence for each thing that may cost equal bytes, of two manifests with their origins.
 
     Raises:
-        ConfigError: other prompts, or a prior with other weights: what is on the disk is of another posterior.
+        ConfigError: other sources, or a prior with other weights: what is on the disk is of another posterior.
     """
     was, here = before.get("origin", {}), now["origin"]
-    if was.get("prompts", here["prompts"]) != here["prompts"]:
-        raise ConfigError(
-            "prompts.source holds other prompts than when the run was begun, and what is on the disk answers those. "
-            "Bring the file back, or begin anew: --overwrite."
-        )
+    for name, brought in here["sources"].items():
+        if was.get("sources", {}).get(name, brought) != brought:
+            raise ConfigError(
+                f"{name} holds other {WHAT[name]} than when the run was begun, and what is on the disk comes from "
+                "those. Bring the file back, or begin anew: --overwrite."
+            )
     far = max((abs(a - b) for a, b in zip(was.get("prior", here["prior"]), here["prior"], strict=False)), default=0.0)
     if not far <= NEAR:
         raise ConfigError(
@@ -128,12 +140,12 @@ def _hash(value: Any) -> str:  # noqa: ANN401 - any JSON tree
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def reward_files(config: RunConfig) -> dict[str, str]:
+def reward_files(rewards: Sequence[RewardConfig], folder: Path) -> dict[str, str]:
     """By setting, the hash of each reward's file: its name alone does not say what it rewards."""
-    return {f"evidence.reward.{i}.fn": _file(r.fn, config.folder) for i, r in enumerate(config.evidence.reward)}
+    return {f"evidence.reward.{i}.fn": function_file(r.fn, folder) for i, r in enumerate(rewards)}
 
 
-def _file(fn: str, folder: Path) -> str:
-    """Hash of the file that a reward stands in; "" for one that comes with credence."""
+def function_file(fn: str, folder: Path) -> str:
+    """Hash of the file that a function stands in; "" for one that comes with credence."""
     place = folder / fn.rpartition(":")[0]
     return hashlib.sha256(place.read_bytes()).hexdigest()[:16] if place.is_file() else ""

@@ -6,17 +6,14 @@ each part found is kept on the disk until the run is done, so that a killed run 
 """
 
 import shutil
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from credence.core.errors import BackendError, ConfigError
+from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.types import Prompts
 from credence.evidence.product import max_log_lik
@@ -25,7 +22,6 @@ from credence.prior.export import export_policy
 from credence.prior.policy import LMPolicy
 from credence.prior.reshape import Reshaped
 from credence.report.html import render
-from credence.report.manifest import manifest
 from credence.report.schema import Report
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
@@ -34,18 +30,16 @@ from credence.study import build, plan, resumption, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
-from credence.study.folder import MANIFEST, REPLACE, RunFolder, alone, check_place
+from credence.study.folder import RunFolder, alone
 from credence.study.found import Found, said
 from credence.study.learning import Learning
 from credence.study.live import Live
 from credence.study.machine import fast_products, training_products
 from credence.study.parts import Parts
 from credence.study.ruler import Ruler
+from credence.study.session import CHECKPOINTS, Session, begun, finished
 from credence.study.stored import read_report
-from credence.study.trackers import Tracking, check_trackers, final, trackers
-
-CHECKPOINTS = "checkpoints"
-"""Folder, inside a run's, of what a resumed run needs."""
+from credence.study.trackers import Tracking, check_trackers, final
 
 
 def run_study(
@@ -75,27 +69,42 @@ def run_study(
     """
     check_settings(config)
     check_trackers(config)
-    before = resumption.earlier(folder, config) if resume and not overwrite else None
-    if resume and overwrite:
-        raise ConfigError("--resume goes on with an earlier run and --overwrite replaces it: choose one.")
+    before = begun(folder, config, overwrite, resume)
     live = Live(console or Console(stderr=True), plan.plan(config))
-    if before is not None and before.get("status") == "done":
-        live.say(f"{folder} is done: there is nothing to resume.", "yellow")
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a kill between the last word and the tidying up
+    if finished(folder, before, live):
         return read_report(folder / "report.json")
-    if before is None:
-        check_place(folder, overwrite or resume, f"--resume to go on with it, {REPLACE}")
-    study = _Study(config, live, before)
-    with fast_products(), study.live.running():
-        with study.live.part(plan.LOAD):
+    session = Session(config, live, before)
+    with fast_products(), live.running():
+        with live.part(plan.LOAD):
             found = load(config)
-            study.settle(found)
-            study.compare(found)
+            settle(session, config, found)
+            session.compare(origin(config, found))
             if overwrite and folder.exists():
-                try_evidence(found, study.key.fold("trial"))
-        place = RunFolder(folder, overwrite or resume) if before is None else RunFolder.reopen(folder)
+                try_evidence(found, Key(config.seed).fold("trial"))
+        place = session.open(folder, overwrite or resume)
         with alone(folder):
-            return study.run(found, place)
+            study = _Study(config, live, session, found, place)
+            return session.through(place, study.work, study.keep, final)
+
+
+def settle(session: Session, config: RunConfig, found: Found) -> None:
+    """In what format gradients are carried on this machine; the manifest says it."""
+    asked = config.train.products
+    found.products = training_products(asked, config.prior.device)
+    taken = "float32" if found.products is None else asked
+    session.numerics["training_products"] = taken
+    if taken != asked:
+        session.live.say(f"  {asked} products are no faster on this processor: training takes {taken}", "dim")
+
+
+def origin(config: RunConfig, found: Found) -> dict[str, Any]:
+    """What the settings do not say of where a run began: prompts, rewards, and the prior's own numbers."""
+    asked = [p.ids for p in (found.heldout, found.validation, found.train)]
+    prior: Any = found.posterior.prior  # build gives a StepPrior
+    files = resumption.reward_files(config.evidence.reward, config.folder)
+    return resumption.origin(
+        config, {"prompts.source": asked}, files, resumption.first_words(prior, found.heldout)
+    )  # fmt: skip
 
 
 def check_settings(config: RunConfig) -> None:
@@ -157,96 +166,30 @@ def check_lengths(prior: Reshaped, prompts: Prompts, source: str) -> None:
 
 
 class _Study:
-    def __init__(self, config: RunConfig, live: Live, before: Mapping[str, Any] | None = None) -> None:
-        self.config, self.live, self.key, self.before = config, live, Key(config.seed), before or {}
-        self.started, self.exported, self.ended = time.time(), False, False
-        self.origin: dict[str, Any] = {}
-        self.products = "float32"
+    def __init__(self, config: RunConfig, live: Live, session: Session, found: Found, place: RunFolder) -> None:
+        self.config, self.live, self.session, self.found, self.place = config, live, session, found, place
+        self.key, self.exported = Key(config.seed), False
+        self.parts = Parts(place.path / CHECKPOINTS, config.train.keep, live, session.resumed)
 
-    def settle(self, found: Found) -> None:
-        """In what format gradients are carried on this machine."""
-        asked = self.config.train.products
-        found.products = training_products(asked, self.config.prior.device)
-        self.products = "float32" if found.products is None else asked
-        if self.products != asked:
-            self.live.say(f"  {asked} products are no faster on this processor: training takes {self.products}", "dim")
-
-    def manifest(self) -> dict[str, Any]:
-        made = manifest(self.config.model_dump(mode="json"), self.config.seed, self.started)
-        made["numerics"]["training_products"] = self.products
-        if not self.before:
-            return made
-        now = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")
-        return {
-            **made,
-            "started": self.before.get("started", made["started"]),
-            "resumed": [*self.before.get("resumed", []), now],
-        }
-
-    def compare(self, found: Found) -> None:
-        """Refuse to go on with what other prompts or weights began; say what may cost equal bytes."""
-        self.origin = resumption.origin(self.config, found)
-        if not self.before:
-            return
-        how = {"running": "was killed", "interrupted": "was interrupted", "failed": "failed"}
-        left = how.get(str(self.before.get("status")), "was left unfinished")
-        self.live.say(f"  going on with the run of {self.before.get('started')}, which {left}")
-        for doubt in resumption.doubts(self.before, {**self.manifest(), "origin": self.origin}):
-            self.live.say(f"  not surely the same bytes: {doubt}", "yellow")
-
-    def tell(self, place: RunFolder, status: str, **more: Any) -> None:  # noqa: ANN401 - any JSON tree
-        """The manifest with the state of the run; what it was begun with goes along until it is done."""
-        place.json(MANIFEST, {"status": status, **more, **self.manifest(), "origin": self.origin})
-
-    def run(self, found: Found, place: RunFolder) -> Report:
-        self.tell(place, "running")
-        resumed = bool(self.before)
-        parts = Parts(place.path / CHECKPOINTS, self.config.train.keep, self.live, resumed)
-        told = trackers(
-            self.config,
-            place.path,
-            str(self.manifest()["started"]),
-            resumed,
-            lambda line: self.live.say(line, "yellow"),
-        )
-        made = None
-        try:
-            made = self.work(found, place, parts, told)
-            return made
-        except KeyboardInterrupt:
-            self.keep(found, place, "interrupted", "")
-            raise
-        except BaseException as error:
-            with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
-                self.keep(found, place, "failed", f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            for tracker in told:
-                if made is not None:
-                    tracker.tell(final(made))
-                tracker.close(made is not None)
-
-    def work(self, found: Found, place: RunFolder, parts: Parts, told: Sequence[Tracking]) -> Report:
+    def work(self, told: Sequence[Tracking]) -> Report:
         """All parts in their order; what is on the disk from before is not done again."""
+        found, parts = self.found, self.parts
         self.look(found, parts)
         self.infer(found, parts)
-        Learning(self.config, found, place, parts, self.live, self.key, told).run()
+        Learning(self.config, found, self.place, parts, self.live, self.key, told).run()
         self.measure(found, parts)
         with self.live.part(plan.REPORT):
-            made = self.report(found, place)
+            made = self.report(found, self.place)
             parts.clear()
         return made
 
-    def keep(self, found: Found, place: RunFolder, status: str, why: str) -> None:
+    def keep(self, status: str) -> str:
         """What a run leaves that did not come to its end: its history so far and its best policy, unmeasured."""
-        if self.ended:
-            return
+        found = self.found
         trained = found.policy is not None and bool(found.history)
         if found.policy is not None and trained and not self.exported:
-            self.export(found.policy, place, unmeasured_card(self.config, status))
-        self.tell(place, status, **({"error": why} if why else {}))
-        kept = f"{len(found.history)} steps of history" + (" and the best policy so far" if trained else "")
-        self.live.say(f"{status}: what was done is kept in {place.path} ({kept}); --resume goes on with it", "yellow")
+            self.export(found.policy, self.place, unmeasured_card(self.config, status))
+        return f"{len(found.history)} steps of history" + (" and the best policy so far" if trained else "")
 
     def export(self, policy: LMPolicy, place: RunFolder, text: str) -> None:
         """The policy's folder, in place of one that an interruption left."""
@@ -303,12 +246,11 @@ class _Study:
 
     def report(self, found: Found, place: RunFolder) -> Report:
         """Part 5: estimates, page and policy; the manifest says done last."""
-        made = summary.report(self.config, found, self.key.fold("intervals"), self.manifest())
+        made = summary.report(self.config, found, self.key.fold("intervals"), self.session.manifest())
         if found.policy is not None:
             self.export(found.policy, place, card(made, self.config))
-        made = replace(made, manifest=self.manifest())
+        made = replace(made, manifest=self.session.manifest())
         place.json("report.json", made.to_json())
         place.text("report.html", render(made))
-        place.json(MANIFEST, {"status": "done", **made.manifest, "origin": self.origin})
-        self.ended = True
+        self.session.done(place, made.manifest)
         return made

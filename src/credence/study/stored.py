@@ -1,4 +1,4 @@
-"""A finished run's report.json, read back into the Report it was written from."""
+"""A finished run's report.json, read back into the report it was written from."""
 
 import json
 import math
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from credence.core.errors import ConfigError
-from credence.report.schema import SCHEMA, Report
+from credence.report import schema, talks
+from credence.report.schema import Report
+from credence.report.talks import TalkReport
 from credence.study.data import read_text
 
 
@@ -34,13 +36,28 @@ def read_report(path: Path) -> Report:
     Raises:
         ConfigError: as read_json; another schema; or a field that is missing or of another kind.
     """
+    return _read(Report, _of_schema(path, schema.SCHEMA), str(path))
+
+
+def read_talks(path: Path) -> TalkReport:
+    """The report of a dialogue run: the inverse of TalkReport.to_json.
+
+    Raises:
+        ConfigError: as read_report.
+    """
+    return _read(TalkReport, _of_schema(path, talks.SCHEMA), str(path))
+
+
+def _of_schema(path: Path, wanted: int) -> dict[str, Any]:
     data = read_json(path)
-    if data.get("schema") != SCHEMA:
-        raise ConfigError(f"{path} has schema {data.get('schema')!r}, this credence reads {SCHEMA}. Run it again.")
-    return _read(Report, data, str(path))
+    if data.get("schema") != wanted:
+        raise ConfigError(f"{path} has schema {data.get('schema')!r}, this credence reads {wanted}. Run it again.")
+    return data
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - walks types and JSON side by side
+    if kind is Any:
+        return value
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return None if value is None else _read(next(k for k in get_args(kind) if k is not type(None)), value, where)
@@ -56,7 +73,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - walks typ
     if kind is float:
         return _float(value, where)
     if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return dict(value)
+        return {name: _read(get_args(kind)[1], v, f"{where}: {name}") for name, v in value.items()}
     if not isinstance(value, kind):
         raise ConfigError(f"{where}: {value!r} found, {kind.__name__} is needed.")
     return value

@@ -9,7 +9,7 @@ from credence.core.keys import Key
 from credence.diagnose.intervals import Group, bootstrap_all
 from credence.dialogue.rollout import Talk
 from credence.report.schema import Estimate, Finding
-from credence.report.talks import Line, TalkRow, Transcript
+from credence.report.talks import Line, TalkReport, TalkRow, Transcript
 
 TITLES = {"before": "prior (before)", "after": "policy (after)", "change": "change"}
 FIXED = ("j", "reward", "kl", "kl_turn", "turns", "satisfied")
@@ -94,3 +94,9 @@ def findings(
         )
         out.append(Finding("failed rewards", False, meaning, float(failed + skipped)))
     return out
+
+
+def final(report: TalkReport) -> dict[str, float]:
+    """What a run came to, for trackers: the trained policy's row, and by how much J changed."""
+    _, after, change = report.rows
+    return {f"final/{name}": getattr(after, name).value for name in FIXED} | {"final/j_change": change.j.value}

@@ -10,7 +10,7 @@ from credence.dialogue.candidates import CandidatePrior, Fluency, candidate_poli
 from credence.dialogue.env import DialogueEnv
 from credence.dialogue.goals import Goal, load_goals
 from credence.dialogue.grounding import Facts, Grams, Retriever, shortened
-from credence.dialogue.knowledge import read_knowledge
+from credence.dialogue.knowledge import Entry, read_knowledge
 from credence.dialogue.users import Crowd, User, crowd
 from credence.evidence.embedding import load_embedder
 from credence.evidence.reward import Reward
@@ -25,7 +25,7 @@ TRAINED_TOKENS = 4096
 
 
 @dataclass(eq=False)
-class Parts:
+class World:
     """What a dialogue run is made of."""
 
     people: Crowd
@@ -34,6 +34,13 @@ class Parts:
     grounding: Facts | None
     prior: StepPrior
     policy: Policy
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What is looked up while talking."""
+        if isinstance(self.prior, CandidatePrior):
+            return tuple(self.prior.retriever.entries)
+        return () if self.grounding is None else tuple(self.grounding.retriever.entries)
 
     def env(self, users: Sequence[User], config: DialogueConfig) -> DialogueEnv:
         """An environment of these users."""
@@ -47,7 +54,7 @@ class Parts:
         )
 
 
-def parts(config: DialogueConfig) -> Parts:
+def world(config: DialogueConfig) -> World:
     """Everything that a run needs.
 
     Raises:
@@ -55,22 +62,23 @@ def parts(config: DialogueConfig) -> Parts:
         BackendError: a model or Debian's FAQ is not here; the message holds the command.
     """
     check_together(config)
-    evidence = build.evidence(config)
-    satisfaction = Reward(load_function(config.users.satisfaction, config.folder), 1.0, name="satisfaction")
     given = config.users
     goals = [
         Goal(g.question, shortened(g.answer, given.answer_chars), g.language, g.entry)
         for g in load_goals(given.source, config.folder)
     ]
+    answers = [goal.answer for goal in goals]
+    evidence = build.evidence(config, answers)
+    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
     if config.candidates is not None:
         prior = _candidates(config)
-        return Parts(people, evidence, satisfaction, None, prior, candidate_policy(prior))
+        return World(people, evidence, satisfaction, None, prior, candidate_policy(prior))
     grounding = _facts(config) if config.talk.knowledge else None
     prior = build.prior(config)
-    return Parts(people, evidence, satisfaction, grounding, prior, _policy(config, prior))
+    return World(people, evidence, satisfaction, grounding, prior, _policy(config, prior))
 
 
 def check_together(config: DialogueConfig) -> None:

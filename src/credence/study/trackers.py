@@ -21,7 +21,8 @@ from credence.core.errors import MissingExtraError
 from credence.learn.loop import Record
 from credence.report.manifest import without_paths
 from credence.report.schema import Report
-from credence.study.config import RunConfig, TrackerName
+from credence.study.config import TrackerName
+from credence.study.job import LongJob
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ SINKS: Mapping[TrackerName, Callable[[About], Sink]] = {
 
 @dataclass(eq=False)
 class Tracking:
-    """One tracker as a callback of fit. Its first failure is said and closes it; the run goes on.
+    """One tracker as a callback of a training loop. Its first failure is said and closes it; the run goes on.
 
     Attributes:
         name: of the tracker.
@@ -227,7 +228,7 @@ class Tracking:
             self.say(f"  {self.name} is told nothing more, the run goes on: {type(error).__name__}: {error}")
 
 
-def check_trackers(config: RunConfig) -> None:
+def check_trackers(config: LongJob) -> None:
     """Refuse a tracker that is not installed, before anything is loaded.
 
     Raises:
@@ -242,7 +243,7 @@ def check_trackers(config: RunConfig) -> None:
 
 
 def trackers(
-    config: RunConfig, folder: Path, started: str, resumed: bool, say: Callable[[str], None]
+    config: LongJob, folder: Path, started: str, resumed: bool, say: Callable[[str], None]
 ) -> tuple[Tracking, ...]:
     """Those that the config names.
 
