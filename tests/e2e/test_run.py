@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
 from credence.core.errors import BackendError, ConfigError, ContractError, DegeneracyError
+from credence.prior.policy import full_policy
 from credence.report.schema import Report
 from credence.study.run import run_study
 from credence.study.stored import read_report
@@ -43,6 +44,9 @@ def later(prompts, completions):
     if way == "hang":
         time.sleep(3)
     return [float("nan")] * len(completions) if way == "nan" else letters(prompts, completions)
+
+def same(prompts, completions):
+    return [0.25] * len(completions)
 
 def sometimes(prompts, completions):
     return [float("-inf") if len(text) % 2 else 0.5 for text in completions]
@@ -245,6 +249,38 @@ def test_every_choice_of_stages_ends_with_a_report(config: Path, train: str) -> 
     assert all(math.isfinite(r.kl_reverse.value) for r in report.ruler)
 
 
+def test_a_reward_that_tells_nothing_apart_leaves_no_gap_to_close(config: Path) -> None:
+    """All replies equal in the evidence: the prior is the posterior, and a share of nothing is not invented."""
+    nothing = ["evidence.reward.fn=mine.py:same", "evidence.ended.cut=0", "prior.dtype=float64"]
+    report, _, _ = study(config, *nothing)
+    assert report.gap_closed is None
+    assert all(row.gap_closed is None for row in report.ruler)
+    assert [f for f in report.findings if f.name == "gap" and not f.ok and "cannot be told apart" in f.meaning]
+
+
+@pytest.mark.parametrize("products", ["float32", "bfloat16"])
+def test_the_format_of_products_reaches_the_policy_and_the_manifest(
+    config: Path, monkeypatch: pytest.MonkeyPatch, products: str
+) -> None:
+    """Asked for bfloat16, on a processor that gains by it and on one that does not."""
+    taken: list[torch.dtype | None] = []
+    plain = full_policy
+
+    def watched(prior: Any) -> Any:
+        policy = plain(prior)
+        policy.step = lambda lr: taken.append(policy.products) or {"grad_norm": 1.0}
+        return policy
+
+    monkeypatch.setattr("credence.study.learning.full_policy", watched)
+    found = torch.bfloat16 if products == "bfloat16" else None
+    monkeypatch.setattr("credence.study.run.training_products", lambda asked, device: found)
+    _, folder, said = study(config, "train.method=full", "train.products=bfloat16", "train.dpg.epochs=0")
+    assert set(taken) == {found}
+    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert told["numerics"]["training_products"] == products
+    assert ("no faster on this processor" in said) == (products == "float32")
+
+
 def test_several_rewards_with_weights_columns_and_constraints(config: Path) -> None:
     text = config.read_text(encoding="utf-8").replace("[evidence.reward]", "[[evidence.reward]]")
     more = '[[evidence.reward]]\nfn = "mine.py:topical"\nbeta = 0.5\nweight = -0.5\nbound = 0.0\n'
@@ -344,6 +380,10 @@ def test_a_reward_that_never_worked_replaces_no_earlier_run(config: Path, monkey
         study(config, "evidence.reward.fn=mine.py:later", overwrite=True)
     assert status(folder) == "done"
     assert (folder / "report.json").exists()
+    with pytest.raises(ContractError, match="later"):
+        study(config, "evidence.reward.fn=mine.py:later", name="new")
+    assert not (folder.parent / "new").exists()
+    assert (folder.parent / "latest").resolve() == folder.resolve()
 
 
 @pytest.mark.parametrize("engine", ["smc", "importance"])
@@ -365,14 +405,14 @@ def test_a_nan_in_training_is_a_status_and_the_run_goes_on(config: Path) -> None
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_full_disk_is_said_plainly(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from credence.study import run
+    from credence.study import session
 
-    class Full(run.RunFolder):
+    class Full(session.RunFolder):
         def __init__(self, path: Path, overwrite: bool) -> None:
             super().__init__(path, overwrite)
             (path / "history.jsonl").symlink_to("/dev/full")
 
-    monkeypatch.setattr(run, "RunFolder", Full)
+    monkeypatch.setattr(session, "RunFolder", Full)
     with pytest.raises(BackendError, match=r"history\.jsonl cannot be written: No space left"):
         study(config)
     assert status(config.parent / "runs/small") == "failed"

@@ -44,6 +44,14 @@ def _exact(found: Found, prompts: Sequence[PromptRow]) -> list[Finding]:
 def _gap_above(prior: RulerRow, policy: RulerRow, prompts: Sequence[PromptRow]) -> list[Finding]:
     """The exported policy's gap were log Z at its upper bounds: no interval holds that log Ẑ is low by χ²/(2n)."""
     name, share = "gap with log Z's upper bound", policy.gap_closed
+    if share is None and prior.kl_reverse.low <= 0:
+        near = prior.kl_reverse
+        meaning = (
+            f"KL(prior‖posterior) reads {near.value:.4g} [{near.low:.4g}, {near.high:.4g}] nats: with these draws "
+            "the two cannot be told apart, so there is no gap of which a share could be closed. The evidence hardly tells "
+            "replies apart, or β is too large."
+        )
+        return [Finding("gap", False, meaning, near.value)]
     if share is None:
         return []
     above = [p.log_z_high - p.log_z_pooled for p in prompts if p.log_z_high is not None and p.log_z_pooled is not None]

@@ -62,8 +62,10 @@ def _bounded(estimate: Estimate | None, side: str) -> Estimate | None:
 
 
 def _gap_closed(law: str, same: bool, read: Mapping[str, Estimate]) -> Estimate | None:
-    """None for the prior, the posterior, and where there is no gap of which to close a share."""
-    share = None if law in ("prior", "posterior") else read.get(f"{law}/gap_closed")
+    """None for the prior, the posterior, and where no gap is seen of which a share could be closed."""
+    gap = read.get("prior/kl_reverse")
+    seen = gap is None or not gap.low <= 0
+    share = read.get(f"{law}/gap_closed") if seen and law not in ("prior", "posterior") else None
     if share is not None and same:
         return ZERO
     return _bounded(share, "lower" if law == "smc" else "")

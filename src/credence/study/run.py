@@ -79,7 +79,7 @@ def run_study(
             found = load(config)
             settle(session, config, found)
             session.compare(origin(config, found))
-            if overwrite and folder.exists():
+            if not session.resumed:
                 try_evidence(found, Key(config.seed).fold("trial"))
         place = session.open(folder, overwrite or resume)
         with alone(folder):
@@ -139,7 +139,7 @@ def load(config: RunConfig) -> Found:
 
 
 def try_evidence(found: Found, key: Key) -> None:
-    """Read the evidence of two replies: what breaks at its first call does so before an earlier run is replaced.
+    """Read the evidence of two replies: what breaks at its first call leaves no folder and replaces no earlier run.
 
     Raises:
         ContractError: as the evidence says.
