@@ -48,8 +48,8 @@ def _gap_above(prior: RulerRow, policy: RulerRow, prompts: Sequence[PromptRow]) 
         near = prior.kl_reverse
         meaning = (
             f"KL(prior‖posterior) reads {near.value:.4g} [{near.low:.4g}, {near.high:.4g}] nats: with these draws "
-            "the two cannot be told apart, so there is no gap of which a share could be closed. The evidence hardly tells "
-            "replies apart, or β is too large."
+            "the two cannot be told apart, so there is no gap of which a share could be closed. The evidence hardly "
+            "tells replies apart, or β is too large."
         )
         return [Finding("gap", False, meaning, near.value)]
     if share is None:
