@@ -91,14 +91,17 @@ def _print_sentence(
     found: "TextScore", forward: float, backward: float, finite: tuple[float, float],
     remedies: tuple[tuple[str, str], ...], model: str,
 ) -> None:  # fmt: skip
+    from credence.cli.score import how_read
     from credence.cli.terminal import out, say, shown
 
     console = out()
     text = len(found.tokens) - 1
-    style = {"raw": "raw text, no chat template", "chat": "chat template"}.get(found.style, found.style)
     say(
         console,
-        shown(f"p: {model}, {style}; target δ: the {text} tokens of the sentence and its end, {found.size} bytes"),
+        shown(
+            f"p: {model}, {how_read(found)}; target δ: the {text} tokens of the sentence and its end, "
+            f"{found.size} bytes"
+        ),
     )
     say(
         console, f"KL(δ‖p) = −log p(sentence and its end) = {forward:.4f} nats, of which the end {-found.log_p[-1]:.4f}"
