@@ -24,7 +24,8 @@ def first_context(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """
     if own := added_start(tokenizer):
         return own
-    known, markers = tokenizer.get_added_vocab(), turn_markers(tokenizer)
+    known = {str(token): i for i, token in tokenizer.added_tokens_decoder.items()}
+    markers = turn_markers(tokenizer)
     named = [tokenizer.bos_token_id, tokenizer.eos_token_id, *(known.get(name) for name in SEPARATORS)]
     return next(([t] for t in named if isinstance(t, int) and t not in markers), [])
 
