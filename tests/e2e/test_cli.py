@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
+from credence.prior.embedded import unpacked_folder
 from credence.report.example import example_report
 
 SRC = Path(__file__).parents[2] / "src"
@@ -175,7 +176,21 @@ def test_models_lists_the_embedded_one(monkeypatch: pytest.MonkeyPatch, tmp_path
     found = data("models")
     assert [c["name"] for c in found] == ["smollm2", str(Path("runs/first/policy"))]
     assert (found[0]["licence"], found[0]["megabytes"]) == ("Apache-2.0", 98)
-    assert "smollm2" in call("models").stdout
+    shown = CliRunner().invoke(app, ["models"], env={"COLUMNS": "80"}).stdout
+    assert found[0]["where"] in shown  # one line, however long the path
+    size = f"98 + {found[0]['unpacked_megabytes']}"
+    assert (size in shown) == (f"is unpacked in {found[0]['unpacked']}," in shown) == bool(found[0]["unpacked"])
+
+
+def test_models_counts_what_the_embedded_one_takes_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CREDENCE_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert (data("models")[0]["unpacked"], data("models")[0]["unpacked_megabytes"]) == ("", 0)
+    folder = unpacked_folder()
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"0" * 2_600_000)
+    assert (data("models")[0]["unpacked"], data("models")[0]["unpacked_megabytes"]) == (str(folder), 3)
+    assert f"smollm2 is unpacked in {folder}, 3 MB.\n" in call("models").stdout
 
 
 def test_diagnose_prints_the_untrustworthy_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
