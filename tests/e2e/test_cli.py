@@ -111,6 +111,10 @@ def test_kl_to_a_model_both_ways(tiny: str) -> None:
     prompts = [x for p in TALK for x in ("--prompt", p)]
     asked = ("kl", *prompts, "--model", tiny, "--to-model", tiny, "--horizon", "4", "-n", "8", "--both")
     same = data(*asked)
+    assert (same["style"], same["start_tokens"]) == ("plain", {tiny: [None, None]})
+    begun = data("kl", "--prompt", "", *asked[1:], "--raw")
+    assert (begun["style"], begun["start_tokens"]) == ("raw", {tiny: ["<|end|>", None, None]})
+    assert "raw, start token <|end|>" in call("kl", "--prompt", "", *asked[1:], "--raw").stdout
     assert [r["value"] for r in same["results"]] == pytest.approx([0, 0], abs=1e-5)
     cold = data(*asked, "--to-temperature", "0.01")["results"]
     assert len(cold[0]["by_prompt"]) == 2

@@ -81,6 +81,12 @@ class TextCodec:
         """
         return added_start(self.tokenizer) if text else first_context(self.tokenizer)
 
+    def start(self, prompt: str) -> str:
+        """What begin puts before this prompt, as the tokenizer writes it; "" for nothing, and under a chat template."""
+        if self.reads == "chat":
+            return ""
+        return "".join(self.tokenizer.convert_ids_to_tokens(self.begin(prompt if self.style == "raw" else "User:")))
+
     def _chat(self, messages: list[dict[str, str]]) -> list[int]:
         """The template's own special tokens become tokens; those inside a message stay text."""
         marks = [f"\x00{i}\x00" for i in range(len(messages))]

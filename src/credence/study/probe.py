@@ -76,8 +76,6 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
     start, ids, unscored = codec.render(prompt or ""), codec.encode(text), ""
     if not start and ids:
         unscored, start, ids = codec.pieces(ids)[0], ids[:1], ids[1:]
-    asked = "User: …" if codec.reads == "plain" else prompt or ""
-    begin = [] if codec.reads == "chat" else codec.tokenizer.convert_ids_to_tokens(codec.begin(asked))
     pieces = codec.pieces(ids)
     if end:
         ids, pieces = [*ids, _end(model)], [*pieces, "⟨end⟩"]
@@ -96,7 +94,7 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
     log_p = law.score(prompts, Completions(row, whole, torch.tensor([end], device=model.device), here))[0]
     size = len(text.encode()) - len(unscored.encode())
     nats = tuple(log_p.tolist())
-    return TextScore(codec.reads, tuple(ids), tuple(pieces), nats, end, "".join(begin), unscored, size)
+    return TextScore(codec.reads, tuple(ids), tuple(pieces), nats, end, codec.start(prompt or ""), unscored, size)
 
 
 def check_target(target: str) -> None:
