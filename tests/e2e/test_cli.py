@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
+from credence.prior.embedded import unpacked_folder
 from credence.report.example import example_report
 
 SRC = Path(__file__).parents[2] / "src"
@@ -35,13 +36,30 @@ def test_score_counts_every_token_and_says_how_it_read(tiny: str) -> None:
     assert [t["text"] for t in found["tokens"]] == ["a", "", "", "你"]
     assert found["nats"] == pytest.approx(sum(t["log_p"] for t in found["tokens"]))
     assert (found["style"], found["end_scored"], found["bytes"]) == ("raw", False, 4)
+    assert found["start_token"] == "<|end|>"
     assert found["bits_per_byte"] == pytest.approx(-found["nats"] / math.log(2) / 4)
     ended = data("score", "a你", "--model", tiny, "--end")
     assert ended["bits_per_byte"] == pytest.approx(found["bits_per_byte"])
     assert ended["nats"] < found["nats"]
     shown = call("score", "a你", "--model", tiny).stdout
-    assert "raw text, no chat template" in shown
+    assert "raw text, no chat template, after the start token <|end|>;" in shown
     assert shown.count("…") == 2
+
+
+def test_a_prompt_needs_no_start_token_and_a_model_without_template_says_how_it_read(tiny: str) -> None:
+    asked = ("score", "a", "--prompt", "b", "--model", tiny)
+    raw, roles = data(*asked, "--raw"), data(*asked)
+    assert (raw["start_token"], raw["style"]) == (None, "raw")
+    assert (roles["start_token"], roles["style"]) == (None, "plain")
+    assert "no chat template, no start token;" in call(*asked, "--raw").stdout
+    assert "role names, as the model has no chat template, no start token;" in call(*asked).stdout
+
+
+def test_raw_text_is_never_read_as_a_chat_turn() -> None:
+    """SmolLM2-Instruct names its turn marker as bos; 42.5 nats after it, 20.9 after the separator of documents."""
+    found = data("score", "The cat sat on the mat.")
+    assert found["start_token"] == "<|endoftext|>"
+    assert found["nats"] == pytest.approx(-20.9165, abs=2e-3)  # transformers' own eager forward pass, float32
 
 
 def test_score_reads_files_and_stdin(tiny: str, tmp_path: Path) -> None:
@@ -86,13 +104,17 @@ def test_kl_to_a_sentence_is_its_surprisal_and_infinite_backwards(tiny: str) -> 
     shown = call("kl", *asked).stdout
     assert f"{found['kl_target_model']:.4f} nats" in shown
     assert "KL(p‖δ) = inf" in shown
-    assert "raw text, no chat template" in shown
+    assert "raw text, no chat template, no start token" in shown
 
 
 def test_kl_to_a_model_both_ways(tiny: str) -> None:
     prompts = [x for p in TALK for x in ("--prompt", p)]
     asked = ("kl", *prompts, "--model", tiny, "--to-model", tiny, "--horizon", "4", "-n", "8", "--both")
     same = data(*asked)
+    assert (same["style"], same["start_tokens"]) == ("plain", {tiny: [None, None]})
+    begun = data("kl", "--prompt", "", *asked[1:], "--raw")
+    assert (begun["style"], begun["start_tokens"]) == ("raw", {tiny: ["<|end|>", None, None]})
+    assert "raw, start token <|end|>" in call("kl", "--prompt", "", *asked[1:], "--raw").stdout
     assert [r["value"] for r in same["results"]] == pytest.approx([0, 0], abs=1e-5)
     cold = data(*asked, "--to-temperature", "0.01")["results"]
     assert len(cold[0]["by_prompt"]) == 2
@@ -158,7 +180,21 @@ def test_models_lists_the_embedded_one(monkeypatch: pytest.MonkeyPatch, tmp_path
     found = data("models")
     assert [c["name"] for c in found] == ["smollm2", str(Path("runs/first/policy"))]
     assert (found[0]["licence"], found[0]["megabytes"]) == ("Apache-2.0", 98)
-    assert "smollm2" in call("models").stdout
+    shown = CliRunner().invoke(app, ["models"], env={"COLUMNS": "80"}).stdout
+    assert found[0]["where"] in shown  # one line, however long the path
+    size = f"98 + {found[0]['unpacked_megabytes']}"
+    assert (size in shown) == (f"is unpacked in {found[0]['unpacked']}," in shown) == bool(found[0]["unpacked"])
+
+
+def test_models_counts_what_the_embedded_one_takes_unpacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CREDENCE_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert (data("models")[0]["unpacked"], data("models")[0]["unpacked_megabytes"]) == ("", 0)
+    folder = unpacked_folder()
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"0" * 2_600_000)
+    assert (data("models")[0]["unpacked"], data("models")[0]["unpacked_megabytes"]) == (str(folder), 3)
+    assert f"smollm2 is unpacked in {folder}, 3 MB.\n" in call("models").stdout
 
 
 def test_diagnose_prints_the_untrustworthy_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -212,8 +248,7 @@ def test_the_edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseEx
 def test_the_issues_sentence_on_the_embedded_model() -> None:
     asked = ("kl", "--prompt", "今天是一个美好的日子", "--target", "，明天会更好。")
     found = data(*asked)
-    assert math.isfinite(found["kl_target_model"])
-    assert found["kl_target_model"] > 10
+    assert found["kl_target_model"] == pytest.approx(43.9645, abs=2e-3)  # 45.11 after the marker of a chat turn
     assert found["kl_model_target"] == "inf"
 
 

@@ -1,6 +1,7 @@
 """`import credence`: few public names, each with its docstring, none loaded before it is used."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,20 @@ def test_every_public_name_loads_and_says_what_it_is(name: str) -> None:
     value = getattr(credence, name)
     assert inspect.getdoc(value), f"{name} has no docstring"
     assert not inspect.ismodule(value), f"{name} is a module: a room's name shadows the public name"
+
+
+def test_what_a_public_class_says_it_takes_is_what_it_takes() -> None:
+    told = 0
+    for name in credence.__all__:
+        value = getattr(credence, name)
+        text = inspect.getdoc(value) or ""
+        if not inspect.isclass(value) or "Args:" not in text:
+            continue
+        part = text.partition("Args:\n")[2].partition("\n\n")[0]
+        named = re.findall(r"^    (\w+):", part, re.MULTILINE)
+        assert set(named) <= set(inspect.signature(value).parameters), name
+        told += len(named)
+    assert told > 10
 
 
 def test_an_unknown_name_is_an_attribute_error_with_the_nearest() -> None:

@@ -75,6 +75,8 @@ def test_several_rewards_and_constraints(tmp_path: Path) -> None:
         ("[prior]\nhorizon = 0\n", "prior.horizon = 0: greater than or equal to 1 is needed."),
         ("[prior]\ntemperature = inf\n", "prior.temperature = inf"),
         ('[prior]\nstyle = "chatty"\n', "prior.style = 'chatty': 'chat', 'plain' or 'raw' is needed."),
+        ("name = nan\n", """name = nan: a valid string is needed; in quotes it is one: name="nan", on """),
+        ("[prior]\nsystem = true\n", """prior.system="true", on the command line --set 'prior.system="true"'."""),
         ('name = "../up"\n', "name = '../up'"),
         ("[evidence.ended]\ncut = 1.0\n", "evidence.ended.cut = 1.0: less than or equal to 0 is needed."),
         ("[evidence.ended]\ncut = nan\n", "evidence.ended.cut = nan"),
@@ -101,6 +103,19 @@ def test_beta_must_be_finite_and_positive(tmp_path: Path, beta: str) -> None:
     message = refusal(tmp_path, EVIDENCE, f"evidence.reward.beta={beta}")
     assert message.startswith("evidence.reward.beta = ")
     assert "finite and above 0" in message
+
+
+def test_a_reward_is_called_as_the_user_wrote_it(tmp_path: Path) -> None:
+    single = EVIDENCE.replace("vader", "vadr")
+    assert refusal(tmp_path, single).startswith("evidence.reward.fn = 'vadr': ")
+    listed = single.replace("[evidence.reward]", "[[evidence.reward]]")
+    assert refusal(tmp_path, listed).startswith("evidence.reward.0.fn = 'vadr': ")
+    assert refusal(tmp_path, EVIDENCE, "evidence.reward.fn=vadr").startswith("evidence.reward.fn = 'vadr': ")
+
+
+def test_a_word_of_toml_as_a_name_is_quoted_as_the_error_says(tmp_path: Path) -> None:
+    assert """--set 'name="nan"'.""" in refusal(tmp_path, EVIDENCE, "name=nan")
+    assert load_config(write(tmp_path, EVIDENCE), ['name="nan"']).name == "nan"
 
 
 def test_missing_evidence_and_files_are_named(tmp_path: Path) -> None:

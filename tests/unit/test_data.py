@@ -108,8 +108,12 @@ def test_a_users_function_is_found_run_once_and_may_import_its_neighbours(tmp_pa
 def test_a_users_function_is_checked_without_running_the_file(tmp_path: Path) -> None:
     write(tmp_path, "mine.py", "import json\nraise SystemExit\ndef cheerful(p, c): ...\n")
     check_function("mine.py:cheerful", tmp_path, "fn")
-    with pytest.raises(ConfigError, match=r"'cheerful'.*It defines: cheerful, json"):
+    with pytest.raises(ConfigError, match=r"'cheerful'.*It defines: cheerful\.$"):
         check_function("mine.py:cheeful", tmp_path, "fn")
+    check_function("mine.py:json", tmp_path, "fn")  # an import may be a reward, it is only not offered as one
+    write(tmp_path, "none.py", "import json\n")
+    with pytest.raises(ConfigError, match=r"defines no 'jsn'\. It defines no function\.$"):
+        check_function("none.py:jsn", tmp_path, "fn")
     with pytest.raises(ConfigError, match=r"'mine\.py'"):
         check_function("mime.py:cheerful", tmp_path, "fn")
     with pytest.raises(ConfigError, match="'vader'"):

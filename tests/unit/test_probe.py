@@ -42,7 +42,7 @@ def test_kl_between_is_inf_once_a_draw_is_impossible_and_zero_to_itself() -> Non
 
 
 def test_bits_per_byte_leaves_the_end_token_out() -> None:
-    found = TextScore("raw", (1, 2, 3), ("a", "b", "⟨end⟩"), (-math.log(2), -math.log(4), -9.0), True, "", 2)
+    found = TextScore("raw", (1, 2, 3), ("a", "b", "⟨end⟩"), (-math.log(2), -math.log(4), -9.0), True, "", "", 2)
     assert found.bits_per_byte == pytest.approx(1.5)
     assert found.nats == pytest.approx(-9 - math.log(8))
-    assert math.isnan(TextScore("raw", (3,), ("⟨end⟩",), (-1.0,), True, "", 0).bits_per_byte)
+    assert math.isnan(TextScore("raw", (3,), ("⟨end⟩",), (-1.0,), True, "", "", 0).bits_per_byte)

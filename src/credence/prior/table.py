@@ -39,10 +39,10 @@ class TableCodec:
 class TablePrior:
     """A prior over short sequences, given by its logits.
 
-    π0(x | c) = Π_t softmax(next_logits(c + x_<t))[x_t], until the end token or the horizon.
+    π0(x | c) = Π_t softmax(next_logits_of(c + x_<t))[x_t], until the end token or the horizon.
 
     Args:
-        next_logits: tuple (the prompt's tokens + the reply so far) -> `vocab` unnormalised log-probabilities.
+        next_logits_of: tuple (the prompt's tokens + the reply so far) -> `vocab` unnormalised log-probabilities.
         vocab: number of tokens.
         end: the token that ends a reply, or several.
         horizon: most tokens of a reply, the end token counted.
@@ -75,9 +75,9 @@ class TablePrior:
         if tokens not in self._memo:
             row = torch.as_tensor(self.next_logits_of(tokens), dtype=torch.float64)
             if row.shape != (self.vocab,):
-                raise ShapeError(f"next_logits{tokens} has shape {tuple(row.shape)}: ({self.vocab},) is needed.")
+                raise ShapeError(f"next_logits_of{tokens} has shape {tuple(row.shape)}: ({self.vocab},) is needed.")
             if bool(torch.isnan(row).any()) or bool(torch.isneginf(row).all()):
-                raise ShapeError(f"next_logits{tokens} = {row.tolist()} is not a law: NaN, or no possible token.")
+                raise ShapeError(f"next_logits_of{tokens} = {row.tolist()} is not a law: NaN, or no possible token.")
             self._memo[tokens] = row
         return self._memo[tokens]
 

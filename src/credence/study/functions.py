@@ -37,13 +37,15 @@ def check_function(spec: str, folder: Path, setting: str, answers: bool = False)
         )
     text = read_text(folder / file, "reward file")
     try:
-        names = _bound(ast.parse(text))
+        module = ast.parse(text)
     except SyntaxError as error:
         raise ConfigError(f"{folder / file}, line {error.lineno}: not Python: {error.msg}.") from None
+    names = _bound(module)
     if name not in names and "*" not in names:
-        raise ConfigError(
-            f"{folder / file} defines no {name!r}.{nearest(name, names)} It defines: {', '.join(sorted(names))}."
-        )
+        functions = {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
+        mine = sorted(functions & names)
+        offered = f"It defines: {', '.join(mine)}" if mine else "It defines no function"
+        raise ConfigError(f"{folder / file} defines no {name!r}.{nearest(name, mine)} {offered}.")
 
 
 def _bound(module: ast.Module) -> set[str]:

@@ -24,6 +24,8 @@ class TextScore:
         pieces: T texts; "" for a token that is a part of a character, which stands at the part that completes it.
         log_p: T nats.
         end: whether the end token is scored too.
+        start: the tokens put before the prompt, or before the text where there is none, as the tokenizer writes them;
+            "" where there is none, or where the chat template writes all that stands there.
         unscored: a first token that only served as a start, because the model has no start token and no prompt was
             given; "" otherwise.
         size: bytes of the scored text in UTF-8.
@@ -34,6 +36,7 @@ class TextScore:
     pieces: tuple[str, ...]
     log_p: tuple[float, ...]
     end: bool
+    start: str
     unscored: str
     size: int
 
@@ -90,7 +93,8 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
     here = torch.zeros(1, dtype=torch.long, device=model.device)
     log_p = law.score(prompts, Completions(row, whole, torch.tensor([end], device=model.device), here))[0]
     size = len(text.encode()) - len(unscored.encode())
-    return TextScore(codec.style, tuple(ids), tuple(pieces), tuple(log_p.tolist()), end, unscored, size)
+    nats = tuple(log_p.tolist())
+    return TextScore(codec.reads, tuple(ids), tuple(pieces), nats, end, codec.start(prompt or ""), unscored, size)
 
 
 def check_target(target: str) -> None:

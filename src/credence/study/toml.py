@@ -32,9 +32,10 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
     Raises:
         ConfigError: no such file, broken TOML, an unknown key (with the nearest), a value that cannot be.
     """
-    config = read_config(RunConfig, path, overrides, profile)
+    table, folder = _read_table(RunConfig, path, overrides, profile)
+    config = _checked(RunConfig, table).at(folder)
     for i, reward in enumerate(config.evidence.reward):
-        check_function(reward.fn, config.folder, f"evidence.reward.{i}.fn")
+        check_function(reward.fn, folder, _dotted(_written(table, ("evidence", "reward", i, "fn"))))
     find_source(config.prompts.source, config.folder)
     return config
 
@@ -48,6 +49,14 @@ def read_config(kind: type[Kind], path: Path | str | None, overrides: Sequence[s
     Raises:
         ConfigError: as load_config, but for what the settings name.
     """
+    table, folder = _read_table(kind, path, overrides, profile)
+    return _checked(kind, table).at(folder)
+
+
+def _read_table(
+    kind: type[Placed], path: Path | str | None, overrides: Sequence[str], profile: str
+) -> tuple[Table, Path]:
+    """The settings as written, profile and overrides laid over them, and the folder that paths in them start from."""
     table = {"evidence": CHEERFUL} if path is None else _read(Path(path))
     folder = Path() if path is None else Path(path).parent
     known = {name: table.pop(name, None) for name in PROFILES}
@@ -62,7 +71,7 @@ def read_config(kind: type[Kind], path: Path | str | None, overrides: Sequence[s
         table = merge(table, known[profile] or {})
     for override in overrides:
         table = _override(table, override)
-    return _checked(kind, table).at(folder)
+    return table, folder
 
 
 def _read(path: Path) -> Table:
@@ -139,8 +148,12 @@ def _written(table: Table, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(out)
 
 
+def _dotted(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc)
+
+
 def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], message: str, given: object) -> str:
-    dotted = ".".join(str(part) for part in loc)
+    dotted = _dotted(loc)
     if kind == "extra_forbidden":
         inside = section(loc[:-1], root)
         here, name = list(inside.model_fields), str(loc[-1])
@@ -152,6 +165,9 @@ def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], messag
         return f"{dotted} is missing: {field.description}."
     message = message.removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     needed = message if kind == "value_error" else f"{message} is needed"
+    if kind == "string_type" and isinstance(given, bool | int | float):
+        text = f'{dotted}="{toml_value(given)}"'
+        needed += f"; in quotes it is one: {text}, on the command line --set '{text}'"
     shown = f"{dotted} = {given!r}" if not isinstance(given, dict) else dotted
     return f"{shown}: {needed}."
 
