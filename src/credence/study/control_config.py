@@ -70,6 +70,10 @@ class ActorConfig(Section):
     episodes: Count = Field(8, description="episodes a gradient step")
     lr: Rate = Field(0.05, description="Adam's step size, in logits")
     baseline: Share = Field(0.1, description="how fast the baseline b(s) follows the returns")
+    trace: Share = Field(1.0, description="λ of the returns: 1 counts what really came, less leans on the baseline")
+    steps: Count | None = Field(
+        None, examples=[100_000], description="steps in the world, a run, if other than the value engines'"
+    )
 
 
 class LearnConfig(Section):
