@@ -150,28 +150,17 @@ def test_soft_sarsa_that_explores_rests_where_its_exploring_policy_is_valued() -
     assert float(off) > 0.01  # and that is not the soft optimum
 
 
-def test_the_actor_comes_to_rest_at_the_soft_optimum() -> None:
-    mdp, log_prior, _ = toy_world()
-    best = solve(mdp, log_prior, BETA)
-    engine = Actor(episodes=32, lr=0.05)
-    world = TableWorld(mdp, Key(3), 2 * engine.episodes)
-    learnt = learn_policy(engine, world, log_prior, BETA, Key(4), [0, 30_000])
-    j = worth(mdp, learnt.log_pi.flatten(0, 1), log_prior, BETA).j.view(2, 2)
-    assert j[0].tolist() == pytest.approx([0.1170083145] * 2, abs=1e-9)  # from the prior on
-    assert float(best.j - j[1].min()) / BETA < 5e-3  # nats
-
-
 def test_rows_do_not_depend_on_one_another() -> None:
     # Rejects: chance shared between rows, a world whose counters run together.
     mdp = chain()
     prior = leaning(mdp, 0.5)
 
     def run(rows: int) -> torch.Tensor:
-        return learn_values(SoftQ(), TableWorld(mdp, Key(1), rows, 5), prior, 0.3, Key(2), [300]).log_pi
+        return learn_values(SoftQ(), TableWorld(mdp, Key(1), rows, 5), prior, 0.3, Key(2), [120]).log_pi
 
     def act(runs: int) -> torch.Tensor:
         world = TableWorld(mdp, Key(1), 2 * runs, 5)
-        return learn_policy(Actor(episodes=2), world, prior, 0.3, Key(2), [0, 100, 300]).log_pi
+        return learn_policy(Actor(episodes=2), world, prior, 0.3, Key(2), [0, 50, 120]).log_pi
 
     assert torch.equal(run(3)[:, :2], run(2))
     assert torch.equal(act(3)[:, :2], act(2))

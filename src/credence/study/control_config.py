@@ -38,7 +38,8 @@ class ActionPriorConfig(Section):
         0.0, description="share of the uniform law mixed in, so that no action is impossible"
     )
     told: str = Field(
-        "", description="how the model is told a state; {state}, and on a map {row} {column} {around} {goal} {words}"
+        "",
+        description="how the model is told a state: {state} {words}, on a map {row} {column} {around} {goal} {toward}",
     )
     system: str = Field("Answer with one word.", description="system message of the model")
     style: Literal["chat", "plain", "raw"] = Field("chat", description="how the question is rendered")
