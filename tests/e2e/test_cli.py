@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
-from credence.report.example import example_report
+from tests.example_report import example_report
 
 SRC = Path(__file__).parents[2] / "src"
 TALK = ["How are you?", "你好"]

@@ -30,7 +30,7 @@ def _panel(ax: "Axes", report: ControlReport, engine: str, what: str, palette: P
     levels = {r.name: (r.j if what == "j" else r.reward).value for r in report.rows if r.name in ("prior", "optimum")}
     shown = [v for c in curves for v in (c.j if what == "j" else c.reward)[len(c.steps) // 5]] + [levels["optimum"]]
     low, high = min(shown), max(shown)
-    if levels["prior"] < low - 2 * (high - low):  # drawn to scale it would press everything else into a line
+    if levels["prior"] < 2 * low - high:  # drawn to scale it would press everything else into a line
         ax.text(0.98, 0.03, f"prior {number(levels['prior'], 0)} ↓", transform=ax.transAxes, ha="right",
                 color=palette.of("prior"), fontsize=10)  # fmt: skip
         del levels["prior"]

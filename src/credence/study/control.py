@@ -20,6 +20,7 @@ from credence.report.control import ControlReport, ControlRow, Curve, PolicyMap
 from credence.report.control_page import render
 from credence.report.control_plots import save_png
 from credence.report.manifest import manifest
+from credence.report.phrases import number
 from credence.report.schema import Estimate
 from credence.study.control_build import Found, action_prior, world
 from credence.study.control_config import ControlConfig
@@ -236,5 +237,6 @@ def _way(rows: list[ControlRow]) -> str:
     prior, best = (next(row for row in rows if row.name == name).j.value for name in ("prior", "optimum"))
     if best - prior <= 1e-9 * (1 + abs(best)):
         return "The prior's J is the optimum's: there is nothing to learn."
-    went = [f"{row.title} {100 * (row.j.value - prior) / (best - prior):.1f} %" for row in rows if row.kind == "train"]
-    return f"Of the way from the prior's J to the optimum's, with the KL: {', '.join(went)}."
+    shares = [(row.title, 100 * (row.j.value - prior) / (best - prior)) for row in rows if row.kind == "train"]
+    went = ", ".join(f"{title} {number(share, 1)} %" for title, share in shares)
+    return f"Of the way from the prior's J to the optimum's, with the KL: {went}."
