@@ -23,6 +23,14 @@ torch.set_num_threads(1)
 QUICK = ("unit", "oracle", "contract", "surface")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where only quick tests are asked for, files of other parts are not even read."""
+    here = Path(__file__).parent
+    if not config.option.markexpr.startswith("quick") or collection_path == here or here not in collection_path.parents:
+        return None
+    return True if collection_path.relative_to(here).parts[0] not in QUICK else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests as quick by their folder."""
     here = Path(__file__).parent

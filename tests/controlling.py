@@ -18,7 +18,7 @@ def check_soft_q(seed: int = 0) -> None:
     mdp, log_prior, prefixes = toy_world()
     best = solve(mdp, log_prior, BETA)
     world = TableWorld(mdp, Key(seed).fold("world"), 1)
-    learnt = temporal.learn_values(SoftQ(power=0.0, explore=1.0), world, log_prior, BETA, Key(seed), [2200])
+    learnt = temporal.learn_values(SoftQ(power=0.0, explore=1.0), world, log_prior, BETA, Key(seed), [1500])
     assert learnt.values is not None
     off = float((learnt.log_pi[-1, 0] - best.log_pi[0]).abs().max())
     assert off < 1e-10, f"log π is off by {off:.3g}"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
 from credence.prior.embedded import unpacked_folder
-from credence.report.example import example_report
+from tests.example_report import example_report
 
 SRC = Path(__file__).parents[2] / "src"
 TALK = ["How are you?", "你好"]

@@ -11,7 +11,7 @@ from credence.cli.main import app
 pytest.importorskip("gymnasium", reason="the extra `control` is not installed")
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["learn.seeds=2", "learn.steps=120", "learn.looks=4", "learn.actor.episodes=2"]
+SMALL = ["learn.seeds=2", "learn.steps=120", "learn.looks=4", "learn.actor.episodes=2", "learn.actor.steps=160"]
 
 
 def call(tmp_path: Path, config: str, *more: str, code: int = 0) -> str:
@@ -28,6 +28,9 @@ def test_a_run_leaves_its_folder(tmp_path: Path, name: str) -> None:
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["optimum"]["gap"]["value"] == 0
     assert rows["prior"]["kl"]["value"] == 0
+    assert ("exploring" in rows) is (name == "frozenlake")  # what soft SARSA aims at, where that is not the optimum
+    assert {c["engine"]: c["steps"][-1] for c in found["curves"]} == {"q": 120, "sarsa": 120, "actor": 160}
+    assert any(fact.startswith("Of the way") for fact in found["facts"])
     for row in found["rows"]:
         assert row["j"]["value"] <= rows["optimum"]["j"]["value"] + 1e-9
         assert row["j"]["value"] == pytest.approx(row["reward"]["value"] - found["beta"] * row["kl"]["value"], abs=1e-6)
@@ -80,3 +83,15 @@ def test_a_language_model_as_prior(tmp_path: Path, tiny: str) -> None:
     assert len(law) == 16
     assert all(sum(row) == pytest.approx(1) for row in law)
     assert max(abs(p - 0.25) for row in law for p in row) > 1e-3
+    assert any("moves its answer by" in fact and "told as: row 1 Its answer: left" in fact for fact in found["facts"])
+
+
+@pytest.mark.slow
+def test_the_embedded_model_is_told_where_it_stands(tmp_path: Path) -> None:
+    # What docs/control.md says of q: it leans away from "left", and hardly looks at the state.
+    found = json.loads(call(tmp_path, str(ROOT / "examples/frozenlake_words.toml"), "--json"))
+    assert found["deterministic"]
+    assert any("the goal is down and right" in fact for fact in found["facts"])
+    law = found["maps"][0]["law"]
+    assert law[0] == pytest.approx([0.007, 0.370, 0.162, 0.460], abs=0.02)
+    assert law[14] == pytest.approx([0.009, 0.412, 0.207, 0.373], abs=0.02)

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from credence.report.example import example_report
 from credence.report.html import render
 from credence.report.replies import shade
 from credence.report.schema import Reply, Report
+from tests.example_report import example_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "col", "wbr"}
 EVIL = (

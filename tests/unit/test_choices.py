@@ -43,5 +43,6 @@ def test_a_state_in_words() -> None:
     told = grid.words(1)
     assert (told["row"], told["column"], told["goal"]) == ("1", "2", "row 2, column 2")
     assert told["around"] == "left is the start, down is the goal, right is the edge, up is the edge"
+    assert [grid.words(s)["toward"] for s in range(4)] == ["down and right", "down", "right", "here"]
     assert grid.nearer(0) == [0, 1, 1, 0]
     assert grid.nearer(1) == [-1, 1, 0, 0]

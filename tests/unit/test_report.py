@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from credence.report import phrases, plots, schema, svg, tables
-from credence.report.example import example_report
 from credence.report.labels import Box, Obstacles, place
 from credence.report.manifest import manifest
 from credence.report.schema import Estimate, Mark, Report
+from tests.example_report import example_report
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from credence.core.keys import Key
 from credence.core.status import Status
 from credence.learn.checkpoint import Checkpoints
 from credence.learn.dpg import DPG
-from credence.learn.loop import fit
+from credence.learn.loop import Fit, fit
 from credence.learn.reinforce import Reinforce
 from credence.prior.tabular import TabularPolicy
 from tests.learning import free_policy, stored_draws
@@ -21,14 +21,21 @@ from tests.toys import toy_a, toy_prompts
 PROMPTS = toy_prompts()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fit]:
+    """The stage of seed 1, never broken off."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(folder, 1)
+
+
 @pytest.mark.parametrize("seed", [1, 6])
 def test_a_resumed_stage_is_the_uninterrupted_one(seed: int) -> None:
     check_resumed_equals_uninterrupted(seed)
 
 
-def test_the_best_step_of_the_check_is_neither_first_nor_last(tmp_path: Path) -> None:
+def test_the_best_step_of_the_check_is_neither_first_nor_last(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
     """Else a best state that is lost would not show."""
-    assert all(4 < train(tmp_path / str(s), s).best < STEPS for s in (1, 6) if not (tmp_path / str(s)).mkdir())
+    assert all(4 < done.best < STEPS for done in (whole[1], train(tmp_path, 6)))
 
 
 def test_a_stage_that_ended_returns_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,11 +52,8 @@ def test_a_stage_that_ended_returns_at_once(tmp_path: Path, monkeypatch: pytest.
     assert (again.best, again.history, again.status) == (first.best, first.history, first.status)
 
 
-def test_a_damaged_checkpoint_costs_steps_and_no_bytes(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    train(whole, 1)
+def test_a_damaged_checkpoint_costs_steps_and_no_bytes(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
+    cut = tmp_path
     with pytest.raises(Killed):
         train(cut, 1, stop_at(14))
     kept = sorted((cut / "checkpoints").glob("*.safetensors"))
@@ -58,7 +62,7 @@ def test_a_damaged_checkpoint_costs_steps_and_no_bytes(tmp_path: Path) -> None:
     seen: list[int] = []
     train(cut, 1, seen.append)
     assert seen[0] == 10
-    assert outcome(cut) == outcome(whole)
+    assert outcome(cut) == outcome(whole[0])
 
 
 def test_other_settings_are_named_and_refused(tmp_path: Path) -> None:
@@ -132,11 +136,8 @@ def test_the_time_before_a_kill_counts(tmp_path: Path, monkeypatch: pytest.Monke
     assert 8 < go() < 60
 
 
-def test_ctrl_c_leaves_the_last_checkpoint_to_go_on_from(tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    train(whole, 1)
+def test_ctrl_c_leaves_the_last_checkpoint_to_go_on_from(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
+    cut = tmp_path
 
     def interrupt(step: int) -> None:
         if step == 8:
@@ -144,16 +145,15 @@ def test_ctrl_c_leaves_the_last_checkpoint_to_go_on_from(tmp_path: Path) -> None
 
     assert train(cut, 1, interrupt).interrupted
     train(cut, 1)
-    assert outcome(cut) == outcome(whole)
+    assert outcome(cut) == outcome(whole[0])
 
 
-def test_a_full_disk_ends_it_with_the_last_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_it_with_the_last_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: tuple[Path, Fit]
+) -> None:
     from credence.learn import checkpoint
 
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole.mkdir()
-    cut.mkdir()
-    train(whole, 1)
+    cut = tmp_path
     plain, calls = checkpoint.save_file, itertools.count(1)
 
     def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -168,4 +168,4 @@ def test_a_full_disk_ends_it_with_the_last_one_left(tmp_path: Path, monkeypatch:
     assert found is not None
     assert found.step == 9
     train(cut, 1)
-    assert outcome(cut) == outcome(whole)
+    assert outcome(cut) == outcome(whole[0])

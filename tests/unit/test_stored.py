@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from credence.core.errors import ConfigError
-from credence.report.example import example_report
 from credence.study.stored import read_report
+from tests.example_report import example_report
 
 
 def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:

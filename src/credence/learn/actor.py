@@ -1,10 +1,13 @@
 """Policy gradient with the KL inside the return: a free row of logits for each state.
 
-    ∇J = E_π[Σ_t γ^t (G_t − b(s_t)) ∇log π(a_t|s_t)],   G_t = Σ_{u≥t} γ^{u−t} (r_u − β log π/q(a_u|s_u))
+    ∇J = E_π[Σ_t γ^t (G_t − b(s_t)) ∇log π(a_t|s_t)]
+    G_t = r_t − β log π/q(a_t|s_t) + γ [λ G_{t+1} + (1 − λ) b(s_{t+1})],   nothing after the end
 
 Target: the largest J that a stationary policy can have under the world's time limit; a cut episode earns no more. That
 is the soft optimum where there is no time limit, and a little less than it where the best policy counts the steps.
-Left out: clipping, entropy bonus, whitened advantages, a bootstrapped critic: each moves the fixed point.
+λ = `trace`: at 1 the gradient is unbiased and noisy; below 1 it is as right as b is, and far less noisy. b tends to the
+policy's own values, so the fixed point is the same one where b can be them (it cannot know the steps left).
+Left out: clipping, entropy bonus, whitened advantages: each moves the fixed point.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,24 +33,26 @@ class Actor:
     Fields:
         episodes: a step of the gradient rests on so many.
         lr: Adam's step size, in logits.
-        baseline: how fast b(s) follows the returns seen from s; it learns from earlier episodes only, so the gradient
-            stays unbiased.
+        baseline: how fast b(s) follows the returns seen from s; it learns from earlier episodes only.
+        trace: λ, how much of what really came later counts, against what b says of it.
 
-    Guarantee: an unbiased gradient of J under the time limit (tests/oracle/test_value_engines.py, by enumeration).
+    Guarantee: at trace = 1 an unbiased gradient of J under the time limit, below 1 where b is the policy's value
+    (both in tests/oracle/test_value_engines.py, by enumeration).
     Cost: `episodes` episodes a gradient step.
     """
 
     episodes: int = 8
     lr: float = 0.05
     baseline: float = 0.1
+    trace: float = 1.0
     name: ClassVar[str] = "policy gradient"
     target: ClassVar[str] = "best stationary"
 
     def __post_init__(self) -> None:
-        if self.episodes < 1 or not self.lr > 0 or not 0 <= self.baseline <= 1:
+        if self.episodes < 1 or not self.lr > 0 or not 0 <= self.baseline <= 1 or not 0 <= self.trace <= 1:
             raise ConfigError(
-                f"episodes = {self.episodes}, lr = {self.lr}, baseline = {self.baseline}: at least 1 episode, a "
-                "positive lr, and a baseline rate between 0 and 1 are needed."
+                f"episodes = {self.episodes}, lr = {self.lr}, baseline = {self.baseline}, trace = {self.trace}: at "
+                "least 1 episode, a positive lr, and a baseline rate and a trace between 0 and 1 are needed."
             )
 
 
@@ -68,13 +73,26 @@ class Played:
     taken: Bool[Tensor, "n T"]
 
 
-def returns(played: Played, log_ratio: Float[Tensor, "n T"], beta: float, discount: float) -> Float[Tensor, "n T"]:
-    """G_t in reward units: what is still to come at t, the KL of the action taken at t included."""
+def returns(
+    played: Played, log_ratio: Float[Tensor, "n T"], beta: float, discount: float, expected: Float[Tensor, "n T"],
+    trace: float,
+) -> Float[Tensor, "n T"]:  # fmt: skip
+    """G_t in reward units: what is still to come at t, the KL of the action taken at t included.
+
+    Args:
+        played: n episodes.
+        log_ratio: log π/q of the actions taken, nats.
+        beta: reward units a nat.
+        discount: γ.
+        expected: b(s_t), what was thought to come at t.
+        trace: λ; at 1 `expected` is not looked at.
+    """
     paid = torch.where(played.taken, played.reward - beta * log_ratio if beta else played.reward, 0.0)
+    thought = torch.where(played.taken, expected, 0.0)
     out, later = torch.empty_like(paid), torch.zeros(len(paid), dtype=paid.dtype)
     for t in reversed(range(paid.shape[1])):
-        later = paid[:, t] + discount * later
-        out[:, t] = later
+        out[:, t] = paid[:, t] + discount * later
+        later = trace * out[:, t] + (1 - trace) * thought[:, t]
     return out
 
 
@@ -158,8 +176,9 @@ def learn_policy(
         at = (owner[:, None].expand_as(played.state), played.state, played.action)
         chosen = log_pi[at]
         ratio = chosen.detach() - log_prior[played.state, played.action]
-        got = returns(played, ratio, beta, discount)
-        actor_loss(chosen, got - value[at[:2]], played.taken, discount).div(engine.episodes).backward()
+        thought = value[at[:2]]
+        got = returns(played, ratio, beta, discount, thought, engine.trace)
+        actor_loss(chosen, got - thought, played.taken, discount).div(engine.episodes).backward()
         visits.index_put_(at, played.taken.double(), accumulate=True)
         done = before.index_add(0, owner, played.taken.sum(-1))
         due = (marks[:, None] >= before) & (marks[:, None] < done)

@@ -27,8 +27,9 @@ class SoftSarsa:
         expected: average over the next action instead of taking the one that was drawn: less variance, same mean.
         rate: the step size is rate · N(s,a)^−power, N the visits so far.
         power: 0 keeps it constant; above ½ and at most 1 the values converge.
-        explore: share of uniformly random actions. It is part of what is valued: with explore > 0 the fixed point is
-            the best policy *among those that explore so much*. Soft policies explore by themselves: 0 by default.
+        explore: share of uniformly random actions. It is part of what is valued: with explore > 0 it rests where π is
+            the soft policy of the values that b itself has (`temporal.rest` finds it), near the optimum and not at it.
+            Soft policies explore by themselves, unless the prior shows nothing: 0 by default.
 
     Target: the soft-optimal policy at explore = 0. Cost: one look at A values a step.
     Tested in tests/oracle/test_value_engines.py (TOY-A) and tests/statistical/test_control.py.

@@ -69,7 +69,7 @@ def explored(log_pi: Float[Tensor, "n A"], log_prior: Float[Tensor, "n A"], shar
     """(1 − share) π + share · uniform over what the prior allows, in nats."""
     if share == 0:
         return log_pi
-    allowed = ~torch.isneginf(log_prior)
+    allowed = (~torch.isneginf(log_prior)).to(log_pi.dtype)  # as booleans they would round the share to float32
     return torch.log((1 - share) * log_pi.exp() + share * allowed / allowed.sum(-1, keepdim=True))
 
 

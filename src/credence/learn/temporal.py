@@ -13,6 +13,7 @@ from credence.core.errors import ShapeError
 from credence.core.keys import Key
 from credence.core.soft import check_beta, log_soft_policy
 from credence.learn.world import World, inverted
+from credence.posterior.mdp import MDP, mixed
 from credence.posterior.soft_values import check_discount
 
 _BLOCK = 1024
@@ -133,6 +134,24 @@ def learn_values(
             state = state.index_copy(0, over, world.reset(over))
             action = act(state, uniform).where(moved.ended | moved.cut, action)  # of the two actions only one is taken
     return Learnt(tuple(looks), torch.stack(kept), values, visits)
+
+
+def rest(
+    engine: ValueEngine, mdp: MDP, log_prior: Float[Tensor, "S A"], beta: float, discount: float, sweeps: int
+) -> Float[Tensor, "S A"]:
+    """Where a value engine comes to rest: log π after so many sweeps of its expected updates over every (s,a), nats.
+
+    The engine's own target, averaged over the world's chance by enumeration: what learning without noise would find.
+    A sampled target is to be given by its expected twin. Tested in tests/oracle/test_value_engines.py.
+
+    Cost: `sweeps` looks at S × A × K outcomes.
+    """
+    to, over = mdp.state.flatten(), mdp.ends.flatten()
+    values, nobody = torch.zeros_like(log_prior), torch.zeros_like(to)
+    for _ in range(sweeps):
+        aim = engine.aim(mdp.reward.flatten(), over, values[to], log_prior[to], nobody, beta, discount)
+        values = mixed(mdp.chance, aim.view_as(mdp.reward))
+    return log_soft_policy(values, log_prior, beta)
 
 
 def towards(value: Float[Tensor, " n"], aim: Float[Tensor, " n"], pace: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

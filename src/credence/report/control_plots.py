@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from credence.report.canvas import DARK, LIGHT, PAGE, Palette, inline, sheet, style
 from credence.report.control import ControlReport, Curve, PolicyMap
+from credence.report.phrases import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,13 +27,17 @@ def _panel(ax: "Axes", report: ControlReport, engine: str, what: str, palette: P
     curves = [c for c in report.curves if c.engine == engine]
     for curve in curves:
         _line(ax, curve, curve.j if what == "j" else curve.reward, palette)
-    for row in report.rows:
-        if row.kind in ("prior", "target"):
-            level = (row.j if what == "j" else row.reward).value
-            ax.axhline(level, color=palette.of(row.kind), linewidth=1.2, linestyle=(0, (1, 2)))
-    levels = [(r.j if what == "j" else r.reward).value for r in report.rows if r.kind in ("prior", "target")]
-    shown = [v for c in curves for v in (c.j if what == "j" else c.reward)[len(c.steps) // 5]] + levels
+    levels = {r.name: (r.j if what == "j" else r.reward).value for r in report.rows if r.name in ("prior", "optimum")}
+    shown = [v for c in curves for v in (c.j if what == "j" else c.reward)[len(c.steps) // 5]] + [levels["optimum"]]
     low, high = min(shown), max(shown)
+    if levels["prior"] < 2 * low - high:  # drawn to scale it would press everything else into a line
+        ax.text(0.98, 0.03, f"prior {number(levels['prior'], 0)} ↓", transform=ax.transAxes, ha="right",
+                color=palette.of("prior"), fontsize=10)  # fmt: skip
+        del levels["prior"]
+    low, high = min(low, *levels.values()), max(high, *levels.values())
+    for name, level in levels.items():
+        colour = palette.of("prior" if name == "prior" else "target")
+        ax.axhline(level, color=colour, linewidth=1.2, linestyle=(0, (1, 2)))
     ax.set_ylim(low - 0.12 * (high - low or 1), high + 0.12 * (high - low or 1))
     ax.set_title(
         f"{curves[0].title}: {'J' if what == 'j' else 'E[return]'}", loc="left", color=palette.ink, fontsize=12

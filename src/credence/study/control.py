@@ -13,13 +13,14 @@ from credence.diagnose.intervals import student
 from credence.learn.actor import Actor, learn_policy
 from credence.learn.sarsa import SoftSarsa
 from credence.learn.soft_q import SoftQ
-from credence.learn.temporal import Learnt, learn_values
+from credence.learn.temporal import Learnt, learn_values, rest
 from credence.learn.world import GymWorld
 from credence.posterior.soft_values import Worth, solve, worth
 from credence.report.control import ControlReport, ControlRow, Curve, PolicyMap
 from credence.report.control_page import render
 from credence.report.control_plots import save_png
 from credence.report.manifest import manifest
+from credence.report.phrases import number
 from credence.report.schema import Estimate
 from credence.study.control_build import Found, action_prior, world
 from credence.study.control_config import ControlConfig
@@ -56,14 +57,14 @@ def run_control(
         ConfigError: settings that cannot be, or a folder that may not be replaced.
         MissingExtraError: gymnasium is not installed.
 
-    Cost: 6 × seeds × steps steps of the environment. Tested in tests/e2e/test_control.py.
+    Cost: seeds × steps of the environment, twice for each engine. Tested in tests/e2e/test_control.py.
     """
     check_place(folder, overwrite)
     started = time.time()
-    per_run = config.learn.seeds * config.learn.steps * 1.5e-5
     parts = {LOAD: 1.0, PRIOR: 30.0 if config.prior.model else 0.1}
     for engine in TITLES:
-        parts |= {f"{TITLES[engine]}, with the KL": per_run, f"{PLAIN[engine]}, without the KL": per_run}
+        lasts = config.learn.seeds * steps(config, engine) * 2e-5
+        parts |= {f"{TITLES[engine]}, with the KL": lasts, f"{PLAIN[engine]}, without the KL": lasts}
     live = Live(console or Console(stderr=True), {**parts, REPORT: 6.0})
     with live.running():
         with live.part(LOAD):
@@ -85,9 +86,14 @@ def run_control(
     return made
 
 
-def looks(config: ControlConfig) -> list[int]:
+def steps(config: ControlConfig, engine: str) -> int:
+    """Steps in the world that a run of this engine has."""
+    return (config.learn.actor.steps if engine == "actor" else None) or config.learn.steps
+
+
+def looks(config: ControlConfig, engine: str) -> list[int]:
     """Steps at which policies are kept, closer together at first, where more happens."""
-    count, last = config.learn.looks, config.learn.steps
+    count, last = config.learn.looks, steps(config, engine)
     return sorted({round(last * (i / (count - 1)) ** 2) for i in range(count)})
 
 
@@ -104,20 +110,23 @@ def _learn(config: ControlConfig, found: Found, log_q: Tensor, engine: str, pena
 
     with live.part(title):
         if engine == "actor":
-            rule = Actor(given.actor.episodes, given.actor.lr, given.actor.baseline)
+            rule = Actor(given.actor.episodes, given.actor.lr, given.actor.baseline, given.actor.trace)
             at = lakes(count * rule.episodes)
-            learnt = learn_policy(rule, at, log_q, beta, key, looks(config), discount, live.tick)
+            learnt = learn_policy(rule, at, log_q, beta, key, looks(config, engine), discount, live.tick)
         else:
-            explore = given.sarsa.explore if penalised else given.sarsa.explore_without
-            rule = (
-                SoftQ(given.q.rate, given.q.power, given.q.explore)
-                if engine == "q"
-                else SoftSarsa(given.sarsa.expected, given.sarsa.rate, given.sarsa.power, explore)
-            )
-            learnt = learn_values(rule, lakes(count), blank, beta, key, looks(config), discount, live.tick)
+            rule = _values(config, engine, penalised)
+            learnt = learn_values(rule, lakes(count), blank, beta, key, looks(config, engine), discount, live.tick)
         value = worth(found.mdp, learnt.log_pi.flatten(0, 1), log_q, config.beta, discount, found.horizon)
         live.tick(1.0)
     return _Run(engine, penalised, learnt, value)
+
+
+def _values(config: ControlConfig, engine: str, penalised: bool) -> SoftQ | SoftSarsa:
+    given = config.learn
+    if engine == "q":
+        return SoftQ(given.q.rate, given.q.power, given.q.explore)
+    explore = given.sarsa.explore if penalised else given.sarsa.explore_without
+    return SoftSarsa(given.sarsa.expected, given.sarsa.rate, given.sarsa.power, explore)
 
 
 def _over(values: Tensor) -> tuple[float, float, float]:
@@ -146,13 +155,20 @@ def _report(
     def exact(law: Tensor) -> Worth:
         return worth(found.mdp, law, log_q, beta, discount, horizon)
 
-    still = solve(found.mdp, log_q, beta, discount, 10 * horizon).log_pi[0]
+    explore = config.learn.sarsa.explore
+
+    def aimed(engine: SoftQ | SoftSarsa) -> Worth:
+        return exact(rest(engine, found.mdp, log_q, beta, discount, 10 * horizon))
+
     rows = [
         _row("prior", "prior q", "prior", exact(log_q), best.j, beta, name),
         _row("optimum", "soft optimum π*", "target", exact(best.log_pi[None]), best.j, beta, "knows the steps left"),
-        _row("stationary", "soft optimum, no limit", "target", exact(still), best.j, beta,
-             "what the value engines aim at"),
+        _row("stationary", "soft optimum, no limit", "target", aimed(SoftQ()), best.j, beta,
+             "where soft Q-learning comes to rest" + ("" if explore else ", and soft SARSA")),
     ]  # fmt: skip
+    if explore:
+        rows.append(_row("exploring", "soft SARSA at rest", "target", aimed(SoftSarsa(explore=explore)), best.j, beta,
+                         f"values {explore:g} of random actions too"))  # fmt: skip
     plain = solve(found.mdp, log_q, 0.0, discount, horizon).log_pi[None]
     rows.append(_row("plain", "plain optimum", "draw", exact(plain), best.j, beta, "no KL, ties by the prior"))
     maps = [
@@ -177,7 +193,7 @@ def _report(
     return ControlReport(
         config.name, _world(config, found), beta, name, found.mdp.deterministic, tuple(rows), tuple(curves),
         tuple(maps) if grid else (), grid.cells if grid else (), tuple(MOVES[a] for a in found.actions) if grid else (),
-        tuple(_facts(config, found, remarks)), made,
+        tuple(_facts(config, found, rows, remarks)), made,
     )  # fmt: skip
 
 
@@ -190,7 +206,7 @@ def _world(config: ControlConfig, found: Found) -> str:
     return f"{config.environment.id}{f' ({options})' if options else ''}, cut after {found.horizon} steps"
 
 
-def _facts(config: ControlConfig, found: Found, remarks: list[str]) -> list[str]:
+def _facts(config: ControlConfig, found: Found, rows: list[ControlRow], remarks: list[str]) -> list[str]:
     settled = found.mdp.deterministic and int((found.mdp.start > 0).sum()) == 1 and config.environment.discount == 1
     chance = (
         "Each action has one outcome here, the start is fixed and nothing is discounted, so the soft optimum is also "
@@ -202,13 +218,25 @@ def _facts(config: ControlConfig, found: Found, remarks: list[str]) -> list[str]
         else "The world's outcomes are random, so the soft optimum is not the posterior over trajectories: that would "
         "hope for luck. The ruler is J."
     )
+    last = steps(config, "actor")
+    longer = f", of {last:,} in policy gradient" if last != config.learn.steps else ""
     return [
         f"The world is {_world(config, found)}: {found.mdp.states} states, {found.mdp.actions} actions, "
         f"discount {config.environment.discount:g}, β = {config.beta:g} reward units a nat.",
         chance,
         "The time limit takes what would come after it. π* knows how many steps are left; a learnt policy does not, "
         "and the value engines look beyond the limit (a cut episode is continued by its value), as 'no limit' does.",
-        f"{config.learn.seeds} runs of {config.learn.steps:,} steps an engine. Without the KL, Q-learning and SARSA "
-        "know nothing of the prior (ε-greedy), and policy gradient starts from it; all are judged by the same J.",
+        f"{config.learn.seeds} runs of {config.learn.steps:,} steps an engine{longer}. Without the KL, Q-learning and "
+        "SARSA know nothing of the prior (ε-greedy), and policy gradient starts from it; all are judged by the same J.",
+        _way(rows),
         *remarks,
     ]  # fmt: skip
+
+
+def _way(rows: list[ControlRow]) -> str:
+    prior, best = (next(row for row in rows if row.name == name).j.value for name in ("prior", "optimum"))
+    if best - prior <= 1e-9 * (1 + abs(best)):
+        return "The prior's J is the optimum's: there is nothing to learn."
+    shares = [(row.title, 100 * (row.j.value - prior) / (best - prior)) for row in rows if row.kind == "train"]
+    went = ", ".join(f"{title} {number(share, 1)} %" for title, share in shares)
+    return f"Of the way from the prior's J to the optimum's, with the KL: {went}."

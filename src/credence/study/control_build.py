@@ -148,10 +148,13 @@ def _asked(config: ControlConfig, found: Found, tick: Callable[[float], None]) -
     answer = choices(model, told, found.actions, given.temperature, tick)
     mass = answer.log_mass.exp()
     entropy = float(-(answer.log_q.exp() * answer.log_q).sum(-1).mean())
+    told_apart = float((answer.log_q.exp() * (answer.log_q - answer.log_q.exp().mean(0).log())).sum(-1).mean())
+    first = ", ".join(f"{word} {p:.2f}" for word, p in zip(found.actions, answer.log_q[0].exp().tolist(), strict=True))
     remark = (
         f"Of the model's replies the actions' words hold {float(mass.min()):.2g} to {float(mass.max()):.2g} of the "
         f"probability, {float(mass.mean()):.2g} on average; the rest is left out and q normalised over the actions "
         f"(mean entropy {entropy:.2f} of {math.log(found.mdp.actions):.2f} nats). "
-        f"The first state was told as: {told[0]}"
+        f"What it is told of the state moves its answer by {told_apart:.2g} nats (mean KL of q(·|s) to its mean). "
+        f"The first state was told as: {' '.join(told[0].split())} Its answer: {first}."
     )
     return answer.log_q, f"the language model {given.model}, told the state in words", remark

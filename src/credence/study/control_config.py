@@ -38,7 +38,8 @@ class ActionPriorConfig(Section):
         0.0, description="share of the uniform law mixed in, so that no action is impossible"
     )
     told: str = Field(
-        "", description="how the model is told a state; {state}, and on a map {row} {column} {around} {goal} {words}"
+        "",
+        description="how the model is told a state: {state} {words}, on a map {row} {column} {around} {goal} {toward}",
     )
     system: str = Field("Answer with one word.", description="system message of the model")
     style: Literal["chat", "plain", "raw"] = Field("chat", description="how the question is rendered")
@@ -70,6 +71,10 @@ class ActorConfig(Section):
     episodes: Count = Field(8, description="episodes a gradient step")
     lr: Rate = Field(0.05, description="Adam's step size, in logits")
     baseline: Share = Field(0.1, description="how fast the baseline b(s) follows the returns")
+    trace: Share = Field(1.0, description="λ of the returns: 1 counts what really came, less leans on the baseline")
+    steps: Count | None = Field(
+        None, examples=[100_000], description="steps in the world, a run, if other than the value engines'"
+    )
 
 
 class LearnConfig(Section):

@@ -50,7 +50,10 @@ class Grid:
         return next((r, c) for r, row in enumerate(self.cells) for c, letter in enumerate(row) if letter == "G")
 
     def words(self, state: int) -> dict[str, str]:
-        """What a template may say of a state: state, row, column, around, goal, words; rows and columns from 1."""
+        """What a template may say of a state: state, place, row, column, around, goal, toward, words.
+
+        Rows and columns count from 1. `toward` is where the goal lies as the crow flies: "down and right".
+        """
         row, column = self.at(state)
         goal_row, goal_column = self.goal()
         around: list[str] = []
@@ -64,9 +67,16 @@ class Grid:
             "row": str(row + 1),
             "column": str(column + 1),
             "around": ", ".join(around),
+            "toward": " and ".join(self._toward(state)) or "here",
             "goal": f"row {goal_row + 1}, column {goal_column + 1}",
             "words": ", ".join(self.actions[:-1]) + " or " + self.actions[-1],
         }
+
+    def _toward(self, state: int) -> list[str]:
+        row, column = self.at(state)
+        goal_row, goal_column = self.goal()
+        away = (goal_row - row, goal_column - column)
+        return [name for name in self.actions if any(m * d > 0 for m, d in zip(MOVES[name], away, strict=True))]
 
     def nearer(self, state: int) -> list[int]:
         """By how many cells each action would bring the goal nearer, walls and cliff aside."""
