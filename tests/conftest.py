@@ -1,5 +1,6 @@
 """Every test runs with axes and types checked, on one thread, without a network, and with warnings as errors."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,3 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in QUICK:
             item.add_marker(pytest.mark.quick)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: without this every collection of garbage walks through torch and transformers again."""
+    gc.collect()
+    gc.freeze()
