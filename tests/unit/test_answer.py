@@ -126,5 +126,5 @@ def test_by_name_it_needs_reference_answers(monkeypatch: pytest.MonkeyPatch, tmp
     assert 0 < fn.floor < 1
     with pytest.raises(ConfigError, match="only `credence dialogue train` has"):
         load_function("answer", tmp_path)
-    with pytest.raises(ConfigError, match=r"evidence\.reward\.0\.fn = 'answer'"):
+    with pytest.raises(ConfigError, match=r"evidence\.reward\.fn = 'answer'"):
         load_config(None, ["evidence.reward.fn=answer"])
