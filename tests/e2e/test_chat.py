@@ -258,12 +258,14 @@ def run_of(home: Path, name: str, manifest: dict[str, Any]) -> Path:
 def test_runs_that_cannot_talk_say_what_to_do(talker: str, home: Path, lang: str) -> None:
     run_of(home, "cliff", {"status": "done", "config": {"environment": {}}})
     run_of(home, "killed", {"status": "running", "config": {}})
+    run_of(home, "stopped", {"status": "interrupted", "kind": "dialogue", "config": {}})
     (run_of(home, "desk", {"status": "done", "kind": "dialogue", "config": {}}) / "policy").mkdir()
     (home / "runs/desk/policy/weights.json").write_text("{}")
     (home / "empty").mkdir()
     expected = {
         "cliff": ("credence control", "report.html"),
-        "runs/killed": ("running", "--resume"),
+        "runs/killed": ("running", "credence run CONFIG --resume"),
+        "stopped": ("interrupted", "credence dialogue train CONFIG --resume"),
         "desk": ("transcripts.jsonl", "credence chat --knowledge"),
         "empty": ("policy/config.json", "credence run"),
         "kiled": ("killed", "cliff"),

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
@@ -54,6 +54,17 @@ def test_several_run_as_a_vector() -> None:
     _, rewards, terminated, truncated, _ = vector.step(("hi", "number"))
     assert np.allclose(rewards, [-0.4, -1.2])
     assert terminated.shape == truncated.shape == (2,)
+
+
+def test_several_run_in_processes_of_their_own() -> None:
+    """Texts have no fixed size, so observations travel through pipes."""
+    vector = AsyncVectorEnv([small_env, small_env], shared_memory=False)
+    try:
+        seen, _ = vector.reset(seed=[1, 2])
+        assert [talk[-1]["role"] for talk in seen] == ["user", "user"]
+        assert np.allclose(vector.step(("hi", "number"))[1], [-0.4, -1.2])
+    finally:
+        vector.close()
 
 
 def test_the_reward_is_nats_of_any_evidence() -> None:

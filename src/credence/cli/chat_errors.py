@@ -73,7 +73,7 @@ CASES: dict[str, str] = {
     "policy control": "{folder} 是 credence control 的训练：它的策略在网格中走动，没有词语。请看其中的 report.html；"
     "要对话，请用 credence run 或 credence dialogue train 的训练。",
     "policy unfinished": "{folder} 中还没有策略：训练正在进行，或在保存之前就停止了（{status}）。请等它结束，"
-    "或继续训练：credence run 配置 --resume",
+    "或继续训练：{again}",
     "policy none": "{folder} 中没有策略（没有 policy/config.json）。先训练一个：credence run examples/cheerful.toml",
     "policy version": "{folder} 的 manifest.json 由另一版本的 credence 写成（{place}）。请用 --config "
     "给出训练时的配置文件，或直接用 --policy {folder}/policy",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from credence.cli.options import Config, Device, Json, Set, overrides
+from credence.cli.options import Device, Json, Set, TalkConfig, overrides
 
 dialogue = typer.Typer(
     name="dialogue",
@@ -24,7 +24,7 @@ def group() -> None:
 
 @dialogue.command()
 def train(
-    config: Config,
+    config: TalkConfig,
     fast: Annotated[
         bool, typer.Option("--fast", help="Lay the config's [fast] table over it: for trying out.")
     ] = False,

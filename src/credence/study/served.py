@@ -26,6 +26,13 @@ from credence.study.toml import load_config
 HORIZON = 48
 """Most tokens of a reply where no run says another number."""
 
+AGAIN = {
+    "run": "credence run CONFIG --resume",
+    "dialogue": "credence dialogue train CONFIG --resume",
+    "update": "credence dialogue update",
+}
+"""What goes on with a run that was stopped, by the kind of run."""
+
 Note = tuple[str, str | CredenceError]
 """Name of a sentence, and what to put in; a mistake is worded by the surface too."""
 
@@ -91,12 +98,14 @@ def find_policy(given: str, runs: Path = Path("runs")) -> Path:
         )
     status = _manifest(found).get("status", "done")
     if status != "done":
+        again = AGAIN.get(kind_of(found), AGAIN["run"])
         raise ConfigError(
             f"{found} holds no policy yet: its run is at work or was stopped ({status}) before it saved one. Wait for "
-            "it, or go on with it: credence run CONFIG --resume",
+            f"it, or go on with it: {again}",
             "policy unfinished",
             folder=found,
             status=status,
+            again=again,
         )
     raise ConfigError(
         f"{found} holds no policy (no policy/config.json): no run has trained one there. Make one: credence run "
