@@ -117,6 +117,14 @@ def test_another_beta_is_said_honestly(talker: str) -> None:
     assert "of 4 candidates, ESS" in told
 
 
+def test_a_beta_beyond_what_nats_can_hold_is_refused(talker: str) -> None:
+    refused, said = records(talker, "/beta 1e-320\nhi\n", "--of", "4")
+    assert "at least" in refused["error"]
+    assert said["law"] == "prior"
+    assert "相差太远" in call(talker, "/lang zh\n/beta 1e-320\n").stdout
+    assert "at least" in call(talker, "", "--beta", "1e-320", code=2).stderr
+
+
 def test_chinese_words_and_an_unknown_language(talker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = call(talker, "你好\n/why\n/help\n", "--lang", "zh").stdout
     for sentence in ("先验 ▸", "惊异度", "上一条回复好", "您 ▸ 你好"):

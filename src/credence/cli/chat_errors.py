@@ -60,6 +60,8 @@ CASES: dict[str, str] = {
     # β and engines
     "beta number": "/beta {given}：这里需要一个大于 0 的数，例如 /beta 0.2；/beta off 返回。",
     "beta range": "β = {beta:g} 不可用：β 必须是大于 0 的有限数，例如 0.2。",
+    "beta ratio": "β = {beta:g} 不可用：与证据自身的 β = {own:g} 相差太远，r/β 会在舍入中失去意义。请取不小于 "
+    "{least:.3g} 的数。",
     "beta nothing": "β = {beta:g} 不可用：证据中没有奖励，没有可以用 β 衡量的东西。",
     "engine": "没有引擎“{name}”。可用：{known}。",
     "engine needs evidence": "引擎 {engine} 从后验中采样，而这里没有证据。请去掉 --engine，或用 --config 给出证据。",
