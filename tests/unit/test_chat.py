@@ -77,6 +77,8 @@ def test_the_window_slides_and_shortens_until_the_model_can_read_it(prior: StepP
         talk.say("x" * 2**20)
     with pytest.raises(ConfigError, match="empty"):
         talk.say("\u202e \n")
+    with pytest.raises(ConfigError, match="empty"):
+        talk.say("\u200b\u200d")
     assert len(talk.turns) == 13
 
 
@@ -284,7 +286,7 @@ def test_ratings_are_kept_once_a_reply(prior: StepPrior, policy: StepPrior, tmp_
     assert (kept.law, kept.beta, kept.model, kept.messages) == ("policy:ab12", 0.5, "tiny", turn.messages)
     assert turn.rating == "better"
     for wrong in ("", " \u202e"):
-        with pytest.raises(ConfigError, match="empty"):
+        with pytest.raises(ConfigError, match="/better TEXT"):
             talk.rate("better", wrong)
     with pytest.raises(ConfigError, match="/good"):
         talk.rate("better", f" {turn.reply}")

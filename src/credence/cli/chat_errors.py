@@ -40,6 +40,7 @@ CASES: dict[str, str] = {
     "why takes all": "/why 后面只能写 all（显示全部词元），而您写了“{rest}”。",
     "language": "没有语言“{given}”。可用：en（English）、zh（中文）。",
     "save name": "/save 需要文件名：/save 对话（写入 对话.md 和 对话.json）",
+    "save characters": "文件名中有控制字符或方向字符（{points}）。请去掉它们。",
     "save exists": "{file} 已存在，不会覆盖。请换一个文件名。",
     "save failed": "无法写入 {file}：{why}。",
     # ratings
