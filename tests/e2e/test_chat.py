@@ -83,7 +83,17 @@ def test_bad_input_is_named_and_the_talk_goes_on(talker: str, home: Path) -> Non
     said = [r for r in found if "user" in r]
     for error, expected in zip(
         errors,
-        ["nothing was said", "/good?", "1,048,576", "UTF-8", "number", "above 0", "/save", "en (English)", "empty"],
+        [
+            "nothing was said",
+            "/good?",
+            "1,048,576",
+            "UTF-8",
+            "number",
+            "above 0",
+            "/save",
+            "en (English)",
+            "/better TEXT",
+        ],
         strict=True,
     ):
         assert expected in error
@@ -115,6 +125,14 @@ def test_another_beta_is_said_honestly(talker: str) -> None:
     assert "one of 4 draws of the prior, picked with weight exp(r/β)" in told
     assert "counts 0.5 times as much" in told
     assert "of 4 candidates, ESS" in told
+
+
+def test_a_beta_beyond_what_nats_can_hold_is_refused(talker: str) -> None:
+    refused, said = records(talker, "/beta 1e-320\nhi\n", "--of", "4")
+    assert "at least" in refused["error"]
+    assert said["law"] == "prior"
+    assert "相差太远" in call(talker, "/lang zh\n/beta 1e-320\n").stdout
+    assert "at least" in call(talker, "", "--beta", "1e-320", code=2).stderr
 
 
 def test_chinese_words_and_an_unknown_language(talker: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +258,9 @@ def test_words_after_a_command_are_not_dropped(talker: str, home: Path) -> None:
     assert found[6]["command"] == "retract"
     assert "nothing to take back" in found[7]["error"]
     assert [r.kind for r in FeedbackStore(home / "state/feedback.db").ratings()] == ["good", "retract"]
+    (kept, said) = records(talker, "/quit now\nhi\n")
+    assert kept["error"].startswith("/quit takes no words")
+    assert said["user"] == "hi"
     told = call(talker, "hi\n/bad\n/undo\n/retract\n").stdout
     assert "Your rating of that reply (bad) stays; /retract takes it back too." in told
     assert re.search(r"Taken back: your rating \(bad\) of “.*” counts no more", told)
@@ -323,7 +344,10 @@ def test_settings_that_cannot_be(talker: str, home: Path) -> None:
 
 def test_the_talk_is_saved_once(talker: str, home: Path) -> None:
     lines = f"你好\n/good\n/save {home}/talk\n/save {home}/talk.md\n"
-    saved, again = records(talker, lines)[2:]
+    lines += f"/save {home}/t\u202ealk\n"
+    saved, again, hidden = records(talker, lines)[2:]
+    assert "U+202E" in hidden["error"]
+    assert not list(home.glob("t\u202e*"))
     assert [Path(f).name for f in saved["files"]] == ["talk.md", "talk.json"]
     assert "not overwritten" in again["error"]
     data = json.loads((home / "talk.json").read_text(encoding="utf-8"))

@@ -1,16 +1,19 @@
 """The conversation without a screen, on a tiny random chat model."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from credence.core.errors import ConfigError, DegeneracyError
 from credence.core.keys import Key
 from credence.core.protocols import StepPrior
 from credence.dialogue.chat import Conversation
 from credence.dialogue.desk import FromKnowledge
+from credence.dialogue.engines import Drawing
 from credence.dialogue.feedback import FeedbackStore
 from credence.dialogue.stream import as_row
 from credence.evidence.ended import Ended
@@ -74,6 +77,8 @@ def test_the_window_slides_and_shortens_until_the_model_can_read_it(prior: StepP
         talk.say("x" * 2**20)
     with pytest.raises(ConfigError, match="empty"):
         talk.say("\u202e \n")
+    with pytest.raises(ConfigError, match="empty"):
+        talk.say("\u200b\u200d")
     assert len(talk.turns) == 13
 
 
@@ -127,6 +132,17 @@ def test_undo_and_again(prior: StepPrior) -> None:
     assert after.number == 3
     assert talk.undo().said == "two"
     assert [t.said for t in talk.turns] == ["one"]
+
+
+@pytest.mark.parametrize("nats", [math.inf, -math.inf])
+def test_weights_that_are_no_numbers_find_no_reply(prior: StepPrior, nats: float) -> None:
+    class Boundless(Ended):
+        def log_lik(self, prompts: Any, completions: Any) -> Any:
+            return torch.full((len(completions),), nats, dtype=torch.float64)
+
+    drawing = Drawing("reweighted", prior, Boundless(), of=3)
+    with pytest.raises(DegeneracyError, match="found no reply"):
+        drawing.draw(Key(1), prior.codec.prompts([[{"role": "user", "content": "hi"}]]), lambda: None)
 
 
 def test_again_loses_nothing_where_no_other_reply_is_found(prior: StepPrior, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +286,7 @@ def test_ratings_are_kept_once_a_reply(prior: StepPrior, policy: StepPrior, tmp_
     assert (kept.law, kept.beta, kept.model, kept.messages) == ("policy:ab12", 0.5, "tiny", turn.messages)
     assert turn.rating == "better"
     for wrong in ("", " \u202e"):
-        with pytest.raises(ConfigError, match="empty"):
+        with pytest.raises(ConfigError, match="/better TEXT"):
             talk.rate("better", wrong)
     with pytest.raises(ConfigError, match="/good"):
         talk.rate("better", f" {turn.reply}")

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from credence.core.errors import ConfigError
 from credence.evidence.ended import Ended
 from credence.evidence.reward import Reward
 from credence.evidence.strength import at_beta, beta_of, factors
+from credence.study.config import RewardConfig
 from tests.toys import toy_prior, toy_prompts, toy_reward
 
 
@@ -35,6 +37,20 @@ def test_rewards_change_in_proportion_and_endings_stay() -> None:
 def test_no_posterior_exists_there(beta: float) -> None:
     with pytest.raises(ConfigError, match="finite and above 0"):
         at_beta(Reward(toy_reward, 0.5), beta)
+
+
+@pytest.mark.parametrize("beta", [1e-320, 1e-300, 4e-13])
+def test_a_beta_whose_nats_would_be_no_numbers_is_refused(beta: float) -> None:
+    with pytest.raises(ConfigError, match="at least 5e-13"):
+        at_beta(Reward(toy_reward, 0.5), beta)
+    assert beta_of(at_beta(Reward(toy_reward, 0.5), 6e-13)) == pytest.approx(6e-13)
+
+
+def test_a_reward_needs_a_finite_inverse_of_its_beta() -> None:
+    with pytest.raises(ConfigError, match="1/beta"):
+        Reward(toy_reward, 1e-320)
+    with pytest.raises(ValidationError, match="1/beta"):
+        RewardConfig(fn="vader", beta=1e-320)
 
 
 def test_where_there_is_no_reward_there_is_no_beta() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from credence.core.errors import ConfigError
-from credence.dialogue.talk import MOST_CHARACTERS, accept, clean, window
+from credence.dialogue.talk import MOST_CHARACTERS, accept, blank, clean, window
 from tests.dialogues import chat_tokenizer
 
 
@@ -22,6 +22,14 @@ from tests.dialogues import chat_tokenizer
 )
 def test_clean(given: str, kept: str) -> None:
     assert clean(given) == kept
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b\u200d", "\ufe0f\u3164", "\u202e\u2800"])
+def test_invisible_characters_alone_are_an_empty_message(text: str) -> None:
+    assert blank(text)
+    with pytest.raises(ConfigError, match="empty"):
+        accept(text)
+    assert not blank(f"{text}…")
 
 
 def test_a_megabyte_keeps_its_beginning_and_its_end() -> None:

@@ -40,6 +40,7 @@ CASES: dict[str, str] = {
     "why takes all": "/why 后面只能写 all（显示全部词元），而您写了“{rest}”。",
     "language": "没有语言“{given}”。可用：en（English）、zh（中文）。",
     "save name": "/save 需要文件名：/save 对话（写入 对话.md 和 对话.json）",
+    "save characters": "文件名中有控制字符或方向字符（{points}）。请去掉它们。",
     "save exists": "{file} 已存在，不会覆盖。请换一个文件名。",
     "save failed": "无法写入 {file}：{why}。",
     # ratings
@@ -60,6 +61,8 @@ CASES: dict[str, str] = {
     # β and engines
     "beta number": "/beta {given}：这里需要一个大于 0 的数，例如 /beta 0.2；/beta off 返回。",
     "beta range": "β = {beta:g} 不可用：β 必须是大于 0 的有限数，例如 0.2。",
+    "beta ratio": "β = {beta:g} 不可用：与证据自身的 β = {own:g} 相差太远，r/β 会在舍入中失去意义。请取不小于 "
+    "{least:.3g} 的数。",
     "beta nothing": "β = {beta:g} 不可用：证据中没有奖励，没有可以用 β 衡量的东西。",
     "engine": "没有引擎“{name}”。可用：{known}。",
     "engine needs evidence": "引擎 {engine} 从后验中采样，而这里没有证据。请去掉 --engine，或用 --config 给出证据。",

@@ -168,6 +168,8 @@ class Session:
         found = text[1:].strip().split(maxsplit=1)
         name, rest = (found[0].lower() if found else ""), (found[1] if len(found) > 1 else "")
         if name in ("quit", "exit", "q"):
+            if rest:
+                raise chat_commands.takes_nothing(name, rest)
             raise Leave
         if name not in COMMANDS:
             close = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)

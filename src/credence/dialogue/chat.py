@@ -21,7 +21,7 @@ from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import encoded, fitted, prompts_of, room
 from credence.dialogue.stream import Draw, stream
-from credence.dialogue.talk import Message, accept, scrub
+from credence.dialogue.talk import Message, accept, blank, scrub
 from credence.dialogue.why import Why, explain, steps
 from credence.evidence.strength import at_beta, beta_of
 
@@ -374,6 +374,8 @@ class Conversation:
 
     def _better(self, turn: Turn, text: str) -> str:
         """A better reply as it is kept: it and its prompt must fit the model, else no update could read it."""
+        if blank(text):
+            raise ConfigError("/better needs the text that would have been better: /better TEXT", "better text")
         text, _ = accept(text)
         if text == scrub(turn.reply)[0].strip():
             raise ConfigError("the better text is the reply itself: use /good.", "better same")

@@ -159,9 +159,10 @@ class Drawing:
 
     def _by_weight(self, drawn: Draws, key: Key) -> Answer:
         weights = drawn.weights().cpu().numpy()
-        if weights.sum() == 0:
+        total = float(weights.sum())
+        if not math.isfinite(total) or total <= 0:
             raise self._none(f"none of {self.of} candidates is possible under this evidence")
-        row = int(key.fold("pick").generator().choice(len(weights), p=weights / weights.sum()))
+        row = int(key.fold("pick").generator().choice(len(weights), p=weights / total))
         return self._answer(drawn, row, {"weight": float(weights[row]), "ess": float(drawn.ess()[0])})
 
     def _none(self, why: str) -> DegeneracyError:

@@ -21,6 +21,19 @@ _KEPT = "\n\t\u200c\u200d"
 """Newline and tab, and the joiners that shape Persian, Indic scripts and emoji."""
 
 
+_UNSEEN = frozenset(
+    _KEPT
+    + "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""Of the characters that `scrub` keeps, those that show nothing alone: joiners, fillers, variation selectors."""
+
+
+def blank(text: str) -> bool:
+    """Whether a text has no visible character. Test: tests/unit/test_talk.py."""
+    return all(c in _UNSEEN or c.isspace() for c in scrub(text)[0])
+
+
 def scrub(text: str) -> tuple[str, int]:
     """The text without characters that hide or reorder others, and how many of them were taken out.
 
@@ -51,7 +64,7 @@ def accept(text: str) -> tuple[str, int]:
     """A person's message, scrubbed and stripped, and how many characters were taken out: nothing is cut in silence.
 
     Raises:
-        ConfigError: nothing is left, or the message is longer than any model here reads.
+        ConfigError: no visible character is left, or the message is longer than any model here reads.
     """
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(
@@ -62,7 +75,7 @@ def accept(text: str) -> tuple[str, int]:
             most=MOST_CHARACTERS,
         )
     kept, taken_out = scrub(text)
-    if not kept.strip():
+    if blank(kept):
         raise ConfigError("the message is empty: there is nothing to answer.", "empty")
     return kept.strip(), taken_out
 

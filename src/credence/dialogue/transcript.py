@@ -7,6 +7,7 @@ from typing import Any
 
 from credence.core.errors import BackendError, ConfigError
 from credence.dialogue.chat import Conversation, Turn
+from credence.dialogue.talk import blank, scrub
 from credence.learn.checkpoint import write_whole
 
 SUFFIXES = (".md", ".json")
@@ -59,17 +60,30 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}" for line in (text.splitlines() or [""]))
 
 
+def _plain_name(given: str) -> None:
+    """A name with characters that hide or reorder others would pose as another file's."""
+    hidden = [c for c in given if c in "\n\t" or scrub(c)[1]]
+    if hidden:
+        points = ", ".join(f"U+{ord(c):04X}" for c in hidden[:4])
+        raise ConfigError(
+            f"the name of the file holds control or direction characters ({points}). Leave them out.",
+            "save characters",
+            points=points,
+        )
+
+
 def save(talk: Conversation, given: str) -> list[Path]:
     """Write the conversation: FILE.md, FILE.json, or both where FILE has neither ending.
 
     Raises:
-        ConfigError: no name, nothing said, or a file that exists.
+        ConfigError: no name, one with control or direction characters, nothing said, or a file that exists.
         BackendError: it cannot be written.
     """
-    if not given.strip():
+    if blank(given):
         raise ConfigError("/save needs a file: /save talk (writes talk.md and talk.json)", "save name")
     if not talk.turns:
         raise ConfigError("nothing was said yet: there is nothing to save.", "nothing said")
+    _plain_name(given.strip())
     path = Path(given.strip()).expanduser()
     paths = [path] if path.suffix in SUFFIXES else [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     for file in paths:

@@ -32,7 +32,7 @@ class Reward(Composable):
         parts: what fn is made of, functions like it by name: read beside it as "<name>_<part>", and worth no nats.
 
     Raises:
-        ConfigError: beta not finite and positive.
+        ConfigError: beta or 1/beta not finite and positive.
         ContractError: fn raised, or returned None, NaN, +inf or the wrong number of values.
         BackendError: fn did not return in time.
     """
@@ -46,9 +46,9 @@ class Reward(Composable):
     parts: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
 
     def __post_init__(self) -> None:
-        if not (self.beta > 0 and math.isfinite(self.beta)):
+        if not (self.beta > 0 and math.isfinite(self.beta) and math.isfinite(1 / self.beta)):
             raise ConfigError(
-                f"beta={self.beta}: reward units per nat must be finite and above 0. "
+                f"beta={self.beta}: reward units per nat must be finite and above 0, and so must 1/beta. "
                 "For the pure maximum (beta -> 0) there is no posterior; try 0.05 times the reward's range."
             )
         if not self.name:

@@ -8,6 +8,10 @@ from credence.core.errors import ConfigError
 from credence.core.protocols import Evidence
 from credence.evidence.product import Product, Tempered
 
+STRONGEST = 1e12
+"""Times that a reward may count more than at its own β: beyond it float64 holds r/β to fewer than four digits after the
+point, and soon r/β is no number."""
+
 
 @runtime_checkable
 class Strong(Protocol):
@@ -36,7 +40,8 @@ def at_beta(evidence: Evidence, beta: float) -> Evidence:
     tests/unit/test_strength.py.
 
     Raises:
-        ConfigError: beta is not finite and positive, or no piece has a β.
+        ConfigError: beta is not finite and positive, the reward would count more than `STRONGEST` times as much, the
+            change is no finite factor, or no piece has a β.
     """
     if not (beta > 0 and math.isfinite(beta)):
         raise ConfigError(
@@ -51,6 +56,15 @@ def at_beta(evidence: Evidence, beta: float) -> Evidence:
         )
     if beta == now:
         return evidence
+    if now / beta > STRONGEST or not math.isfinite(beta / now):
+        raise ConfigError(
+            f"beta={beta:g} lies too far from the evidence's own β = {now:g}: r/β would be lost in rounding. Give "
+            f"one of at least {now / STRONGEST:.3g}.",
+            "beta ratio",
+            beta=beta,
+            own=now,
+            least=now / STRONGEST,
+        )
     changed = tuple(_scaled(part, beta / now) for part in factors(evidence))
     return changed[0] if len(changed) == 1 else Product(changed)
 

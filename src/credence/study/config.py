@@ -78,10 +78,10 @@ class RewardConfig(Section):
     @field_validator("beta")
     @classmethod
     def _positive(cls, beta: float) -> float:
-        if not (beta > 0 and math.isfinite(beta)):
+        if not (beta > 0 and math.isfinite(beta) and math.isfinite(1 / beta)):
             raise ValueError(
-                "reward units per nat must be finite and above 0 (for the pure maximum there is no posterior; "
-                "try 0.05 times the reward's range)"
+                "reward units per nat must be finite and above 0, and so must 1/beta (for the pure maximum there is "
+                "no posterior; try 0.05 times the reward's range)"
             )
         return beta
 
