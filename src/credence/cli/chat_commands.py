@@ -140,9 +140,13 @@ def do_belief(session: "Session", rest: str) -> None:
 def do_prior(session: "Session", rest: str) -> None:
     """The prior answers, and back."""
     talk = session.talk
-    talk.as_prior = not talk.as_prior
-    words = session.words
-    text = words["as prior"] if talk.as_prior else words["as policy"].format(words[talk.serving])
+    words, wanted = session.words, not talk.as_prior
+    talk.as_prior = False
+    if talk.serving == "prior":
+        session.done("prior", words["prior alone"], serving="prior")
+        return
+    talk.as_prior = wanted
+    text = words["as prior"] if wanted else words["as policy"].format(words[talk.serving])
     session.done("prior", text, serving=talk.serving)
 
 
