@@ -194,7 +194,7 @@ def show_belief(console: "Console", belief: Sequence[tuple[str, float]], words: 
     room = max(8, console.width - bar - 20)
     for name, log_p in belief[:6]:
         p, asked = math.exp(log_p), words["nothing fits"] if name == NOTHING else name
-        table.add_row(f"{100 * p:.1f} %", "█" * round(bar * p), f"{log_p:.2f}", shown(short(asked, room)))
+        table.add_row(f"{100 * p:.1f} %", "█" * round(bar * p), f"{log_p:z.2f}", shown(short(asked, room)))
     console.print(table)
 
 

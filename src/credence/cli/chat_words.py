@@ -61,8 +61,8 @@ WORDS: dict[str, dict[str, str]] = {
         "beta idle": "{0} answers now, and no β enters that.",
         "beta strength": "The reward counts {0:.3g} times as much as at the evidence's own β = {1:g}.",
         "beta none": "The evidence has no reward, so there is no β.",
-        "beta how": "Any number above 0 will do, and a smaller one lets the reward count more: /beta 0.2; /beta off "
-        "goes back.",
+        "beta how": "Any number above 0 will do (from 1e-12 of the evidence's own β on), and a smaller one lets the "
+        "reward count more: /beta 0.2; /beta off goes back.",
         "weight": "weight {weight:.3f} of {of} candidates, ESS {ess:.1f}",
         "rests on": "answers “{0}”, {1:.0f} %",
         "few": "few effective draws: nearer to the policy's law than to the posterior; try /beta nearer to {0:g}",
@@ -178,7 +178,8 @@ WORDS: dict[str, dict[str, str]] = {
         "beta idle": "现由{0}回答，与 β 无关。",
         "beta strength": "奖励的分量是证据自身 β = {1:g} 时的 {0:.3g} 倍。",
         "beta none": "证据中没有奖励，因此没有 β。",
-        "beta how": "任何大于 0 的数都可以，越小则奖励的分量越重：/beta 0.2；/beta off 返回。",
+        "beta how": "任何大于 0 的数都可以（不小于证据自身 β 的 1e-12），越小则奖励的分量越重：/beta 0.2；"
+        "/beta off 返回。",
         "weight": "权重 {weight:.3f}（{of} 个候选），有效样本量 {ess:.1f}",
         "rests on": "回答的是“{0}”，{1:.0f} %",
         "few": "有效样本太少：回复更接近策略本身而非后验；请把 /beta 调近 {0:g}",
