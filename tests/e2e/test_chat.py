@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from credence.cli.chat_show import sized
 from credence.cli.chat_words import COMMANDS, WORDS
 from credence.cli.main import app
 from credence.dialogue.feedback import FeedbackStore
@@ -209,6 +210,8 @@ def test_no_line_of_a_chinese_session_is_purely_english(talker: str, home: Path)
     assert all(f"您 ▸ {line}\n" in told.stdout for line in [*WRONG.splitlines(), "/quit now"])
     assert "UTF-8" in told.stdout
     assert "1,048,576" in told.stdout
+    assert f"您 ▸ {'x' * 200}…\n" in told.stdout
+    assert "x" * 201 not in told.stdout
     told = call(talker, TALKED, "--lang", "zh")
     replies = {line for turn in records(talker, "你好\n/again\n") for line in turn["reply"].splitlines()}
     english = [line for line in without_chinese(told.stdout + told.stderr) if line.strip() not in replies]
@@ -332,6 +335,19 @@ def test_the_words_are_complete_in_both_languages() -> None:
     assert {f"help {c}" for c in COMMANDS} <= WORDS["en"].keys()
 
 
+def test_prior_says_where_nothing_else_answers(talker: str) -> None:
+    told = call(talker, "/prior\n/beta 0.2\n/prior\n/prior\n", "--of", "4").stdout
+    assert told.index("Only the prior answers here") < told.index("The prior answers now") < told.index("Back to: rew")
+    assert "这里只有先验" in call(talker, "/prior\n", "--lang", "zh").stdout
+
+
+def test_nats_beyond_a_million_are_said_by_their_size(talker: str) -> None:
+    assert (sized(-12.5, "+"), sized(12.5, "+"), sized(999_999.0)) == ("-12.50", "+12.50", "999999.00")
+    assert (sized(4.56789e11, "+"), sized(-2e6)) == ("+4.568e+11", "-2e+06")
+    told = call(talker, "/beta 1e-12\nhi\n/why\n", "--of", "4").stdout
+    assert not re.search(r"\d{8}", told)
+
+
 def test_settings_that_cannot_be(talker: str, home: Path) -> None:
     assert "unknown engine 'smcc'" in call(talker, "", "--engine", "smcc", code=2).stderr
     assert "no policy 'runs/none'" in call(talker, "", "--policy", "runs/none", code=2).stderr
@@ -344,8 +360,10 @@ def test_settings_that_cannot_be(talker: str, home: Path) -> None:
 
 def test_the_talk_is_saved_once(talker: str, home: Path) -> None:
     lines = f"你好\n/good\n/save {home}/talk\n/save {home}/talk.md\n"
-    lines += f"/save {home}/t\u202ealk\n"
-    saved, again, hidden = records(talker, lines)[2:]
+    lines += f"/save {home}/t\u202ealk\n/save {'x' * 10_000}\n"
+    saved, again, hidden, long = records(talker, lines)[2:]
+    assert "cannot be written" in long["error"]
+    assert len(long["error"]) < 300
     assert "U+202E" in hidden["error"]
     assert not list(home.glob("t\u202e*"))
     assert [Path(f).name for f in saved["files"]] == ["talk.md", "talk.json"]

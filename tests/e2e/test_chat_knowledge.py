@@ -36,8 +36,14 @@ def test_the_four_line_chinese_dialogue(tmp_path: Path, monkeypatch: pytest.Monk
     assert belief["asked"][0]["question"] == "怎样安装一个软件包？"
     assert belief["asked"][0]["log_p"] > -0.7
     assert (thanks["kind"], "不客气" in thanks["reply"]) == ("talk", True)
-    assert len(why["tokens"]) == len(answer["tokens"])
+    assert (why["chosen_by"], why["chosen"]) == ("belief", "怎样安装一个软件包？")  # no token, no model's surprise
+    assert "tokens" not in why
+    assert [row["said"] for row in why["utterances"]] == ["我要怎么安装软件包？"]
+    assert why["utterances"][0]["against_nothing"] > 0
+    assert why["utterances"][0]["log_p"] == belief["asked"][0]["log_p"]
     told = CliRunner().invoke(app, asked[:-1], input=lines, env={"COLUMNS": "100"}).stdout
     assert "知识库 ▸ 您好" in told
     assert "回答的是“怎样安装一个软件包？”" in told
     assert "█" in told
+    assert "由对各问题的信念选出" in told
+    assert "惊异度" not in told

@@ -12,7 +12,7 @@ from credence.core.errors import ConfigError, DegeneracyError
 from credence.core.keys import Key
 from credence.core.protocols import StepPrior
 from credence.dialogue.chat import Conversation
-from credence.dialogue.desk import FromKnowledge
+from credence.dialogue.desk import FromKnowledge, Moved, Step
 from credence.dialogue.engines import Drawing
 from credence.dialogue.feedback import FeedbackStore
 from credence.dialogue.stream import as_row
@@ -320,6 +320,9 @@ def test_a_rating_outlives_undo_and_the_last_one_can_be_retracted(prior: StepPri
     assert (store.standing(), talk.turns[0].rating) == ((), "")
 
 
+MOVED = Moved("怎样安装软件？", None, Step("", None, -1.0, -1.3), (Step("怎样安装？", None, 2.0, -0.3),))
+
+
 class Faq:
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -330,6 +333,9 @@ class Faq:
 
     def back(self) -> None:
         self.heard.pop()
+
+    def moved(self) -> Moved:
+        return MOVED
 
     def belief(self) -> tuple[tuple[str, float], ...]:
         return (("entry", -0.1),)
@@ -342,6 +348,7 @@ def test_knowledge_answers_and_the_model_scores(prior: StepPrior) -> None:
     assert text(talk.say("怎样安装？")) == "答案。"
     assert desk.heard == ["怎样安装？"]
     turn, why = talk.turns[0], talk.why()
+    assert talk.moved() is MOVED
     assert (turn.law, turn.ended, turn.info["entropy"]) == ("knowledge", True, 0.3)
     assert (turn.kind, turn.entries) == ("answer", ("怎样安装软件？",))
     whole = why.whole(why.log_prior)
@@ -356,3 +363,5 @@ def test_knowledge_answers_and_the_model_scores(prior: StepPrior) -> None:
     assert desk.heard == []
     talk.as_prior = True
     assert talk.serving == "prior"
+    text(talk.say("hi"))
+    assert talk.moved() is None  # the prior said it

@@ -65,6 +65,12 @@ def test_visible() -> None:
     assert phrases.visible("今天 👩\u200d🔬 é") == "今天 👩\u200d🔬 é"
 
 
+def test_short() -> None:
+    assert phrases.short("好的，我知道", 12) == "好的，我知道"
+    assert phrases.short("好的，我知道", 11) == "好的，我知…"
+    assert phrases.short("我知道了……但是什么", 12) == "我知道了…"  # its own and the cut's are one
+
+
 def test_answer_says_when_nothing_was_reached(report: Report) -> None:
     assert phrases.answer(report).startswith("The policy closed 65 % [60, 71] of the gap between prior and posterior; ")
 

@@ -7,6 +7,7 @@ from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS, language
 if TYPE_CHECKING:
     from credence.cli.chat_session import Session
     from credence.core.errors import CredenceError
+    from credence.dialogue.desk import Moved
 
 LONG = 12
 """Steps of /why from which a bar is shown: about a second."""
@@ -81,6 +82,10 @@ def do_why(session: "Session", rest: str) -> None:
     if rest not in ("", "all"):
         raise takes_nothing("why", rest)
     talk = session.talk
+    moved = talk.moved() if talk.turns else None
+    if moved is not None:
+        _why_knowledge(session, moved)
+        return
     total = talk.why_work()
     if total > LONG:
         with progress(session.words["reading reply"], total, session.as_json) as advance:
@@ -91,6 +96,15 @@ def do_why(session: "Session", rest: str) -> None:
         session.done("why", **plain(why_data(why)))
     else:
         show_why(session.console, why, talk.turns[-1], session.lang, rest == "all")
+
+
+def _why_knowledge(session: "Session", moved: "Moved") -> None:
+    from credence.cli.chat_moved import moved_data, show_moved
+
+    if session.as_json:
+        session.done("why", **moved_data(moved))
+    else:
+        show_moved(session.console, moved, session.words)
 
 
 def do_belief(session: "Session", rest: str) -> None:
@@ -126,9 +140,13 @@ def do_belief(session: "Session", rest: str) -> None:
 def do_prior(session: "Session", rest: str) -> None:
     """The prior answers, and back."""
     talk = session.talk
-    talk.as_prior = not talk.as_prior
-    words = session.words
-    text = words["as prior"] if talk.as_prior else words["as policy"].format(words[talk.serving])
+    words, wanted = session.words, not talk.as_prior
+    talk.as_prior = False
+    if talk.serving == "prior":
+        session.done("prior", words["prior alone"], serving="prior")
+        return
+    talk.as_prior = wanted
+    text = words["as prior"] if wanted else words["as policy"].format(words[talk.serving])
     session.done("prior", text, serving=talk.serving)
 
 

@@ -136,17 +136,19 @@ class Session:
 
             self.record(as_data(turn))
             return
+        from credence.cli.chat_show import sized
+
         words, info = self.words, turn.info
         notes = [words["stopped"]] if turn.stopped else [] if turn.ended else [words["cut"].format(len(turn.ids))]
         notes += [words["empty"]] if not turn.reply.strip() and not turn.stopped else []
         if "weight" in info:
             notes.append(words["weight"].format(of=self.talk.of, **info))
         if "nats" in info:
-            notes.append(words["nats"].format(**info))
+            notes.append(words["nats"].format(nats=sized(info["nats"], "+")))
         if "kl_bound" in info:
             notes.append(words["kl bound"].format(**info))
         if info.get("log_z", float("nan")) == info.get("log_z", 0.0):
-            notes += [words["log z"].format(**info)] if "log_z" in info else []
+            notes += [words["log z"].format(log_z=sized(info["log_z"]))] if "log_z" in info else []
         if turn.kind == "answer" and turn.entries:
             notes.append(words["rests on"].format(turn.entries[0], 100 * math.exp(info["log_p"])))
         if notes:

@@ -18,8 +18,15 @@ SLIGHT, CLEAR, STRONG = 0.1, 0.5, 1.5
 """Nats from which a token counts as moved, clearly moved, strongly moved."""
 LONGEST = 400
 """Pieces of a reply that are drawn; what follows is counted."""
+HUGE = 1e6
+"""Nats from which only the size is said."""
 BAR, WIDE = 18, 60
 """Cells of a bar for probability one, a third of it where the terminal has fewer columns than these."""
+
+
+def sized(nats: float, sign: str = "") -> str:
+    """Nats with two decimals; from a million on, where those say nothing, four digits and the power of ten."""
+    return f"{nats:{sign}.2f}" if abs(nats) < HUGE else f"{nats:{sign}.4g}"
 
 
 def moved_style(nats: float) -> str:
@@ -82,10 +89,10 @@ def show_why(console: "Console", why: "Why", turn: "Turn", lang: str, every: boo
         say(console, shown(words["why trouble"].format(worded(trouble, lang)), style="magenta"))
     total = sum(why.log_prior)
     if why.log_policy is None:
-        say(console, Text(words["why sum prior"].format(total, len(why.pieces), why.log_lik)))
+        say(console, Text(words["why sum prior"].format(total, len(why.pieces), sized(why.log_lik, "+"))))
     else:
         moved = sum(why.log_policy) - total
-        say(console, Text(words["why sum"].format(total, sum(why.log_policy), moved, why.log_lik)))
+        say(console, Text(words["why sum"].format(total, sum(why.log_policy), moved, sized(why.log_lik, "+"))))
     if why.log_policy is not None and turn.law != "policy":
         say(console, Text(words["why law"].format(words[turn.law]), style="dim"))
 
@@ -99,7 +106,7 @@ def named(pair: tuple[str, float]) -> str:
     """A token and its nats."""
     from credence.report.phrases import short
 
-    return f"{quoted(short(pair[0]))} {pair[1]:+.2f}"
+    return f"{quoted(short(pair[0]))} {sized(pair[1], '+')}"
 
 
 def packed(items: Sequence[str], width: int) -> str:
@@ -132,7 +139,7 @@ def _every(why: "Why", words: Words) -> Any:  # noqa: ANN401 - rich's Table, imp
         if why.log_policy is not None:
             cells += [f"{why.log_policy[i]:.2f}", f"{why.moved[i]:+.2f}"]
             style = moved_style(why.moved[i])
-        cells += [f"{part.by_token[i]:+.2f}" if i + 1 in part.ends else "" for part in reading]
+        cells += [sized(part.by_token[i], "+") if i + 1 in part.ends else "" for part in reading]
         table.add_row(Text(quoted(piece), style=style, overflow="fold"), *cells)
     return table
 
@@ -157,7 +164,7 @@ def _evidence(why: "Why", words: Words, width: int) -> Any:  # noqa: ANN401 - ri
         room = max(14, width - left - max(cell_len(p.name) for p in why.evidence))
         where = packed(list(map(named, why.told(part))), room) if part.unfinished else words["why at end"]
         more = [shown(where, newline="\n")] if wide else []
-        table.add_row(shown(part.name), reading, beta, f"{part.nats:+.2f}", *more)
+        table.add_row(shown(part.name), reading, beta, sized(part.nats, "+"), *more)
     return table
 
 
@@ -187,7 +194,7 @@ def show_belief(console: "Console", belief: Sequence[tuple[str, float]], words: 
     room = max(8, console.width - bar - 20)
     for name, log_p in belief[:6]:
         p, asked = math.exp(log_p), words["nothing fits"] if name == NOTHING else name
-        table.add_row(f"{100 * p:.1f} %", "█" * round(bar * p), f"{log_p:.2f}", shown(short(asked, room)))
+        table.add_row(f"{100 * p:.1f} %", "█" * round(bar * p), f"{log_p:z.2f}", shown(short(asked, room)))
     console.print(table)
 
 

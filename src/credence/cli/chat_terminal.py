@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from credence.cli.chat_session import Session
 
 
+ECHOED = 200
+"""Characters of a line from a pipe that are shown again."""
+
+
 def history_file(folder: Path) -> Path:
     """Where typed lines are kept: readable by their owner alone."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,7 +155,8 @@ def piped(session: "Session") -> None:
             )
         elif text.strip():
             if not session.as_json:
-                session.tell(f"{session.words['you']} ▸ {text.strip()[:200]}", "")
+                said = text.strip()
+                session.tell(f"{session.words['you']} ▸ {said[:ECHOED]}{'…' if len(said) > ECHOED else ''}", "")
             try:
                 session.line(text.strip())
             except Leave:

@@ -16,7 +16,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, StepPrior
 from credence.core.types import Prompts
-from credence.dialogue.desk import Desk
+from credence.dialogue.desk import Desk, Moved
 from credence.dialogue.engines import Drawing, known
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import encoded, fitted, prompts_of, room
@@ -312,6 +312,7 @@ class Conversation:
     def why(self, tick: Callable[[], None] = no_tick) -> Why:
         """The last reply taken apart: tokens under prior and policy, evidence in its unit and in nats.
 
+        A reply from knowledge was chosen by a belief, which `moved` explains; the prior's nats had no part in it.
         `tick` is called `why_work` times.
 
         Raises:
@@ -319,6 +320,14 @@ class Conversation:
         """
         turn = self._last()
         return explain(*self._asked(turn), self._prompts(turn.messages), turn.ids, turn.ended, tick)
+
+    def moved(self) -> Moved | None:
+        """What moved the belief that chose the last reply; None where that did not come from knowledge.
+
+        Raises:
+            ConfigError: nothing was said yet.
+        """
+        return self.desk.moved() if self.desk is not None and self._last().law == "knowledge" else None
 
     def why_work(self) -> int:
         """Steps that `why` takes.

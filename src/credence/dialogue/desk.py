@@ -22,6 +22,41 @@ class FromKnowledge:
     info: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one utterance did to the belief, or where the belief stood before the first.
+
+    Attributes:
+        said: the utterance; "" before the first.
+        against_next: nats that the chosen hypothesis gained on the runner-up: the difference of their log-likelihoods,
+            tempered as the belief uses them; before the first, their log-odds. None without a runner-up.
+        against_nothing: the same against "nothing fits"; None where that was chosen.
+        log_p: log-probability of the chosen hypothesis after it, in nats.
+    """
+
+    said: str
+    against_next: float | None
+    against_nothing: float | None
+    log_p: float
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What moved the belief from which the last answer came. The log-odds of `before` and the steps add up to its own.
+
+    Attributes:
+        chosen: the question answered or the likeliest, "(nothing fits)" where that was said.
+        next: the likeliest other question; None where the knowledge has one alone.
+        before: the belief before anything was said of this question.
+        steps: the utterances that moved it since, in order; none for small talk, and before a question was asked.
+    """
+
+    chosen: str
+    next: str | None
+    before: Step
+    steps: tuple[Step, ...]
+
+
 @runtime_checkable
 class Desk(Protocol):
     """Knowledge that answers in a conversation and remembers what was asked before."""
@@ -32,6 +67,10 @@ class Desk(Protocol):
 
     def back(self) -> None:
         """Forget the last utterance."""
+        ...
+
+    def moved(self) -> Moved:
+        """What moved the belief to the last answer."""
         ...
 
     def belief(self) -> tuple[tuple[str, float], ...]:

@@ -176,6 +176,10 @@ class Helpdesk:
         choices = "\n".join(f"{n}. {entry.question}" for n, entry in enumerate(entries, 1))
         return Act("clarify", phrase("clarify", language, choices=choices), entries, entropy)
 
+    def before(self, belief: Belief, asked: Act | None) -> Belief:
+        """The belief to which the next utterance is added: the prior again, once a question is done with."""
+        return self.start() if asked is not None and asked.kind in ("answer", "unknown") else belief
+
     def reply(self, belief: Belief, utterance: str, asked: Act | None = None) -> tuple[Belief, Act]:
         """One turn: the belief after it, and what to say.
 
@@ -189,8 +193,7 @@ class Helpdesk:
         """
         kind, rest = small_talk(utterance)
         picks = asked is not None and asked.kind == "clarify" and choice(utterance, len(asked.entries)) is not None
-        if asked is not None and asked.kind in ("answer", "unknown"):
-            belief = self.start()
+        belief = self.before(belief, asked)
         if kind is not None and not rest and not picks:
             return belief, Act("talk", phrase(kind, self.knowledge.language), (), belief.entropy())
         belief = self.listen(belief, utterance, asked)

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from credence.dialogue.chat import Conversation, Turn
 from credence.dialogue.talk import blank, scrub
 from credence.learn.checkpoint import write_whole
 
+NAME = 200
+"""Characters of a file's name that a mistake repeats."""
 SUFFIXES = (".md", ".json")
 
 
@@ -87,13 +91,23 @@ def save(talk: Conversation, given: str) -> list[Path]:
     path = Path(given.strip()).expanduser()
     paths = [path] if path.suffix in SUFFIXES else [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     for file in paths:
-        if file.exists():
+        with _told(file):
+            taken = file.exists()  # a name that is too long already fails here
+        if taken:
             raise ConfigError(f"{file} exists and is not overwritten. Name another file.", "save exists", file=file)
     for file in paths:
         text = markdown(talk) if file.suffix == ".md" else json.dumps(transcript(talk), ensure_ascii=False, indent=1)
-        try:
+        with _told(file):
             write_whole(file, (text.rstrip() + "\n").encode("utf-8", "replace"))
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise BackendError(f"{file} cannot be written: {why}.", "save failed", file=file, why=why) from error
     return paths
+
+
+@contextmanager
+def _told(file: Path) -> Generator[None]:
+    """What the system refuses becomes one sentence; of a long name it holds the beginning."""
+    try:
+        yield
+    except OSError as error:
+        why, name = error.strerror or str(error), str(file)
+        name = name if len(name) <= NAME else f"{name[:NAME]}…"
+        raise BackendError(f"{name} cannot be written: {why}.", "save failed", file=name, why=why) from error

@@ -34,9 +34,12 @@ def visible(text: str, newline: str = "\n") -> str:
 
 
 def short(text: str, cells: int = 40) -> str:
-    """One visible line of at most `cells` terminal cells (a Chinese character is two), cut with …."""
+    """One visible line of at most `cells` terminal cells (a Chinese character is two), cut with one ….
+
+    Test: tests/unit/test_report.py::test_short.
+    """
     line = visible(text, " ")
-    return line if cell_len(line) <= cells else set_cell_size(line, cells - 1).rstrip() + "…"
+    return line if cell_len(line) <= cells else set_cell_size(line, cells - 1).rstrip(" …") + "…"
 
 
 def number(value: float | None, digits: int = 2) -> str:
