@@ -52,8 +52,8 @@ def chat(
     from credence.cli.chat_words import language
     from credence.cli.terminal import progress
     from credence.core.keys import Key
-    from credence.dialogue.chat import Conversation, known_of
-    from credence.dialogue.engines import known
+    from credence.dialogue.chat import Conversation
+    from credence.dialogue.engines import known, known_of
     from credence.dialogue.feedback import FeedbackStore, state_folder
     from credence.study.approval import Approval
     from credence.study.opinions import FeedbackSettings

@@ -9,16 +9,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS
+from credence.core.progress import no_tick
 
 if TYPE_CHECKING:
     from credence.cli.chat_wrap import Wrapped
     from credence.core.errors import CredenceError
-    from credence.dialogue.chat import Conversation, Turn
+    from credence.dialogue.chat import Conversation
+    from credence.dialogue.turn import Turn
     from credence.study.approval import Approval
-
-
-def nobody_watches() -> None:
-    """No bar is shown."""
 
 
 class Leave(Exception):
@@ -41,7 +39,7 @@ class Session:
     lang: str = "en"
     as_json: bool = False
     console: Any = field(init=False)
-    _advance: Callable[[], None] = field(default_factory=lambda: nobody_watches, init=False)
+    _advance: Callable[[], None] = field(default_factory=lambda: no_tick, init=False)
 
     def __post_init__(self) -> None:
         from credence.cli.terminal import out
@@ -115,7 +113,7 @@ class Session:
             try:
                 text = "".join(pieces)
             finally:
-                self._advance = nobody_watches
+                self._advance = no_tick
         page = self._label(self.words[talk.turns[-1].law])
         page.write(visible(text))
         page.finish()

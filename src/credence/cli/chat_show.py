@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from credence.dialogue.chat import Turn
+    from credence.dialogue.turn import Turn
     from credence.dialogue.why import Why
 
 Words = Mapping[str, str]

@@ -9,73 +9,23 @@ talk.rate("better", "I am fine, thank you.")
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
+from credence.core.progress import no_tick
 from credence.core.protocols import Evidence, StepPrior
 from credence.core.types import Prompts
 from credence.dialogue.desk import Desk, Moved
-from credence.dialogue.engines import Drawing, known
+from credence.dialogue.engines import Drawing, known, known_of
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import encoded, fitted, prompts_of, room
 from credence.dialogue.stream import Draw, stream
 from credence.dialogue.talk import Message, accept, blank, scrub
+from credence.dialogue.turn import Turn
 from credence.dialogue.why import Why, explain, steps
 from credence.evidence.strength import at_beta, beta_of
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One exchange.
-
-    Attributes:
-        number: from 1; never used twice, also after undo and again.
-        said: what the user said, cleaned.
-        messages: what the model was shown: the window up to what was said.
-        reply: the answer's text.
-        ids: its tokens, the end token included where it ended.
-        log_q: nats of each under what it was sampled from; empty for an answer from knowledge.
-        ended: whether the reply came to its own end.
-        stopped: whether the user stopped it.
-        law: what answered: "prior", "policy", "reweighted", an engine's name, or "knowledge".
-        beta: reward units per nat at which it was said; None for the prior.
-        info: what the engine tells of it (engines.Answer), or the desk.
-        rating: the kind of the last rating, "" without one.
-        kind: what the desk did: "answer", "clarify", "unknown" or "talk"; "" where a model spoke.
-        entries: the questions that the desk's answer rests on.
-    """
-
-    number: int
-    said: str
-    messages: tuple[Message, ...]
-    reply: str
-    ids: tuple[int, ...]
-    log_q: tuple[float, ...]
-    ended: bool
-    stopped: bool
-    law: str
-    beta: float | None
-    info: Mapping[str, float] = field(default_factory=dict)
-    rating: str = ""
-    kind: str = ""
-    entries: tuple[str, ...] = ()
-
-
-def no_tick() -> None:
-    """Nobody watches."""
-
-
-def known_of(of: int) -> int:
-    """The number of candidates, if so few can be weighed against each other.
-
-    Raises:
-        ConfigError: fewer than two.
-    """
-    if of < 2:
-        raise ConfigError(f"of={of}: at least two candidates are needed.", "few candidates", of=of)
-    return of
 
 
 @dataclass(eq=False)

@@ -46,6 +46,17 @@ def known(engine: str) -> str:
     return engine
 
 
+def known_of(of: int) -> int:
+    """The number of candidates, if so few can be weighed against each other.
+
+    Raises:
+        ConfigError: fewer than two.
+    """
+    if of < 2:
+        raise ConfigError(f"of={of}: at least two candidates are needed.", "few candidates", of=of)
+    return of
+
+
 @dataclass(frozen=True, eq=False)
 class Watched:
     """A prior that says whenever it has taken a step, so that a bar can move; the law is the inner one's."""

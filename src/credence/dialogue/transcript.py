@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from credence.core.errors import BackendError, ConfigError
-from credence.dialogue.chat import Conversation, Turn
+from credence.dialogue.chat import Conversation
 from credence.dialogue.talk import blank, scrub
+from credence.dialogue.turn import Turn
 from credence.learn.checkpoint import write_whole
 
 NAME = 200

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from credence.core.errors import BackendError, ContractError, CredenceError
+from credence.core.progress import no_tick
 from credence.core.protocols import Evidence, PrefixEvidence, Prior
 from credence.core.types import Completions, Prompts
 from credence.dialogue.stream import as_row
@@ -105,10 +106,6 @@ class Why:
 
 def _largest(found: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:
     return [pair for pair in sorted(found, key=lambda pair: -abs(pair[1]))[:count] if pair[1] != 0]
-
-
-def no_tick() -> None:
-    """Nobody watches."""
 
 
 def steps(

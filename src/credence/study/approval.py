@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from credence.core.progress import no_tick
 from credence.core.types import Prompts
-from credence.dialogue.chat import Turn
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import prompts_of
 from credence.dialogue.stream import as_row
+from credence.dialogue.turn import Turn
 from credence.evidence.feedback import Head
 from credence.prior.features import Centred
 from credence.prior.reshape import Reshaped
@@ -22,10 +23,6 @@ class Approved:
     sd: float
     probability: float
     ratings: int
-
-
-def no_tick() -> None:
-    """Nobody watches."""
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ import torch
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
+from credence.core.progress import no_tick
 from credence.core.types import Completions, Prompts, concat
 from credence.dialogue.feedback import Rating
 from credence.dialogue.room import encoded, prompts_of
@@ -129,10 +130,6 @@ def raw_features(name: str, prior: Reshaped) -> Raw:
 def centred(settings: FeedbackSettings, prior: Reshaped) -> Centred:
     """The features that a head was, or will be, fitted on."""
     return Centred(raw_features(settings.features, prior), prior, Key(settings.seed).fold("feedback"))
-
-
-def no_tick() -> None:
-    """Nobody watches."""
 
 
 def opinions(heard: Heard, features: Centred, tick: Callable[[], None] = no_tick) -> tuple[Opinions, torch.Tensor]:
