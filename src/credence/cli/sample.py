@@ -1,5 +1,6 @@
 """`credence sample`: replies from the prior or the posterior, by any engine."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,21 +21,21 @@ def sample(
         Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file; without one, VADER's sentiment at beta 0.1.")
     ] = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Repeatable; else the held-out prompts.")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="How to draw.")] = "smc",
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws a prompt.")] = 8,
-    of: Annotated[int | None, typer.Option("--of", min=1, help="Candidates of best_of_n.")] = None,
-    particles: Annotated[int | None, typer.Option("--particles", min=2, help="Particles an island of smc.")] = None,
-    islands: Annotated[int | None, typer.Option("--islands", min=1, help="Independent runs of smc.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Proposals of rejection a prompt, at most.")] = 1024,
+    engine: Engine = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Draws a prompt: sample.draws.")] = None,
+    of: Annotated[int | None, typer.Option("--of", help="Candidates: sample.ENGINE.of.")] = None,
+    particles: Annotated[int | None, typer.Option("--particles", help="An island: sample.ENGINE.particles.")] = None,
+    islands: Annotated[int | None, typer.Option("--islands", help="Independent runs: sample.ENGINE.islands.")] = None,
+    most: Annotated[int | None, typer.Option("--most", help="Proposals a prompt: sample.ENGINE.most.")] = None,
     settings: Set = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Draw replies by any engine. Shows rewards, weights, log Z ± its standard error, and each prompt's status."""
     from credence.cli.terminal import emit, out, progress, say
-    from credence.study.toml import load_config
 
-    checked = load_config(config, overrides(settings, device))
+    effort = {"of": of, "particles": particles, "islands": islands, "most": most}
+    checked = _settings(config, overrides(settings, device), {"engine": engine, "draws": n}, effort)
     asked = _prompts(checked, prompt)
     from credence.core.keys import Key
     from credence.posterior.posterior import Posterior
@@ -43,22 +44,23 @@ def sample(
     evidence = build.evidence(checked)
     with progress(f"loading {checked.prior.model}", None, as_json):
         posterior = Posterior(build.prior(checked), evidence)
-    sampler = _engine(engine, checked, of, particles, islands, most)
+        sampler = _engine(checked, posterior)
+    name, n = checked.sample.engine, checked.sample.draws
     prompts = posterior.prior.codec.prompts(asked.given, asked.columns)
     found: list[Draws] = []
     with progress("prompts", len(prompts), as_json) as advance:
         for b, piece in enumerate(prompts.split(1)):
-            found.append(sampler.draw(Key(checked.seed).fold("sample", engine, b), posterior, piece, n))
+            found.append(sampler.draw(Key(checked.seed).fold("sample", name, b), posterior, piece, n))
             advance()
-    _refuse_impossible(found, posterior, engine)
-    head = {"engine": engine, "guarantee": GUARANTEE_OF_PRIOR if engine == "prior" else sampler.guarantee.value}
+    _refuse_impossible(found, posterior, name)
+    head = {"engine": name, "guarantee": GUARANTEE_OF_PRIOR if name == "prior" else sampler.guarantee.value}
     if as_json:
-        emit({**head, "n": n, "config": checked.model_dump(), "prompts": [_as_data(d, engine) for d in found]})
+        emit({**head, "n": n, "config": checked.model_dump(), "prompts": [_as_data(d, name) for d in found]})
         return
     console = out()
-    say(console, f"{engine}: {head['guarantee']}")
+    say(console, f"{name}: {head['guarantee']}")
     for draws in found:
-        _print(console, draws, engine)
+        _print(console, draws, name)
 
 
 FEW_ANCESTORS = 4
@@ -80,37 +82,49 @@ def _prompts(config: "RunConfig", given: list[str] | None) -> "PromptSet":
     return prompts.take(parts.heldout)
 
 
-def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: Engine) -> None:
+def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: str) -> None:
     """Where no prompt has a possible draw there is nothing to show but the reason; else each prompt says its own."""
     from credence.core.status import Status
     from credence.study.summary import refuse_degenerate
 
     dead = [draws for draws in found if draws.status[0] is Status.DEGENERATE and len(draws.completions)]
     if engine != "prior" and dead and len(dead) == len(found):
-        refuse_degenerate(dead[0], posterior, "-n, --particles or --of")
+        refuse_degenerate(dead[0], posterior, "-n, --particles, --of or --most")
 
 
-def _engine(
-    engine: Engine, config: "RunConfig", of: int | None, particles: int | None, islands: int | None, most: int
-) -> "Sampler":
-    from credence.sample.best_of_n import BestOfN
+def _settings(
+    config: Path | None, given: list[str], plain: dict[str, Any], effort: dict[str, int | None]
+) -> "RunConfig":
+    """The checked settings, the command's own options laid over --set as what they are short for.
+
+    Args:
+        config: the file.
+        given: --set.
+        plain: of [sample] itself.
+        effort: of the table of the engine, whichever it is.
+    """
+    from credence.study.toml import load_config
+
+    given = given + [f"sample.{name}={json.dumps(value)}" for name, value in plain.items() if value is not None]
+    checked = load_config(config, given)
+    own = [f"sample.{checked.sample.engine}.{name}={value}" for name, value in effort.items() if value is not None]
+    return load_config(config, given + own) if own else checked
+
+
+def _engine(config: "RunConfig", posterior: "Posterior") -> "Sampler":
+    from credence.core.errors import ConfigError
+    from credence.core.protocols import StepPrior
     from credence.sample.importance import Importance
-    from credence.sample.rejection import Rejection
-    from credence.sample.smc import SMC
 
-    smc = config.measure.smc
-    match engine:
-        case "prior" | "importance":  # the same draws: only their weights are looked at or not
-            return Importance()
-        case "rejection":
-            return Rejection(most=most)
-        case "best_of_n":
-            return BestOfN(of=of or config.measure.best_of_n)
-        case "smc":
-            return SMC(particles=particles or smc.particles, islands=islands or smc.islands)
+    table = config.sample.chosen
+    if table is None:
+        return Importance()  # the prior's own draws: the weights are there, and not looked at
+    if not isinstance(posterior.prior, StepPrior):
+        raise ConfigError(f"{type(posterior.prior).__name__} cannot be stepped: --engine prior shows its draws.")
+    return table.sampler(config, posterior.prior)
 
 
-def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
+def _as_data(draws: "Draws", engine: str) -> dict[str, Any]:
     weights = (
         draws.weights().tolist() if engine != "prior" else [1 / max(1, len(draws.completions))] * len(draws.completions)
     )
@@ -138,7 +152,7 @@ def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
     }
 
 
-def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
+def _print(console: Any, draws: "Draws", engine: str) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
     from rich.table import Table
 
     from credence.cli.terminal import say, shown

@@ -8,22 +8,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from credence.core.errors import ConfigError
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from credence.core.errors import ConfigError, nearest
+from credence.study.engines import NAMES, PRIOR, EngineConfig, Engines
+from credence.study.section import Count, Rate, Section
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
     return [value] if isinstance(value, dict) else value
-
-
-class Section(BaseModel):
-    """A table of the file: nothing unknown is accepted, nothing is converted, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 class PriorConfig(Section):
@@ -154,6 +147,25 @@ class MeasureConfig(Section):
     smc: SmcConfig = Field(SmcConfig(), description="settings of SMC")  # pyright: ignore[reportCallIssue]
 
 
+class SampleConfig(Engines):
+    """`credence sample`: which engine, and each engine's own table."""
+
+    engine: str = Field("smc", description=f"how to draw: {', '.join(NAMES)}")
+    draws: Count = Field(8, description="replies a prompt")
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        if engine not in NAMES:
+            raise ValueError(f"there is no such engine.{nearest(engine, NAMES)} Known: {', '.join(NAMES)}")
+        return engine
+
+    @property
+    def chosen(self) -> EngineConfig | None:
+        """The table of the engine; None for the prior's own draws."""
+        return None if self.engine == PRIOR else getattr(self, self.engine)
+
+
 class DpgConfig(Section):
     """Stage 1: forward KL on weighted prior draws."""
 
@@ -233,6 +245,7 @@ class RunConfig(Placed):
     prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
     evidence: EvidenceConfig = Field(description="what is good")
     measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    sample: SampleConfig = Field(SampleConfig(), description="how `credence sample` draws")  # pyright: ignore[reportCallIssue]
     train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
     track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 
