@@ -147,11 +147,28 @@ class MeasureConfig(Section):
     smc: SmcConfig = Field(SmcConfig(), description="settings of SMC")  # pyright: ignore[reportCallIssue]
 
 
+class StopConfig(Section):
+    """Stop rules: rounds of replies until the first of them is met; with none, one round."""
+
+    draws: Count | None = Field(None, examples=[4096], description="replies a prompt; 16384 if only others are given")
+    log_z_se: Rate | None = Field(None, examples=[0.05], description="standard error of a prompt's log Z, nats")
+    tokens: Count | None = Field(None, examples=[100_000], description="model tokens of all prompts together")
+    seconds: Rate | None = Field(None, examples=[60.0], description="of all prompts together")
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Those that are given."""
+        return self.model_dump(exclude_none=True)
+
+
 class SampleConfig(Engines):
     """`credence sample`: which engine, and each engine's own table."""
 
     engine: str = Field("smc", description=f"how to draw: {', '.join(NAMES)}")
-    draws: Count = Field(8, description="replies a prompt")
+    draws: Count | None = Field(
+        None, examples=[8], description="replies a prompt, by default 8; under a stop rule a round, by default 64"
+    )
+    stop: StopConfig = Field(StopConfig(), description="when enough has been drawn")  # pyright: ignore[reportCallIssue]
 
     @field_validator("engine")
     @classmethod
@@ -159,6 +176,11 @@ class SampleConfig(Engines):
         if engine not in NAMES:
             raise ValueError(f"there is no such engine.{nearest(engine, NAMES)} Known: {', '.join(NAMES)}")
         return engine
+
+    @property
+    def size(self) -> int:
+        """Replies a prompt, or of a round."""
+        return self.draws or (64 if self.stop.rules else 8)
 
     @property
     def chosen(self) -> EngineConfig | None:

@@ -40,11 +40,13 @@ class ImportanceConfig(EngineConfig):
         description="what to draw from: a run, an exported model, a folder or a hub id; default: the prior",
     )
 
+    probe: int = Field(32, ge=0, description="replies of the prior on which the proposal's reach is tested; 0: none")
+
     def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
         """See EngineConfig."""
         from credence.sample.importance import Importance
 
-        return Importance(_proposal(self.proposal, job, prior))
+        return Importance(_proposal(self.proposal, job, prior), self.probe)
 
 
 class RejectionConfig(EngineConfig):
@@ -65,6 +67,29 @@ class RejectionConfig(EngineConfig):
         return Rejection(self.bound, self.most)
 
 
+class QuasiRejectionConfig(EngineConfig):
+    """Quasi-rejection: rejection with a bound that need not hold."""
+
+    bound: float | None = Field(
+        None, allow_inf_nan=False, examples=[3.0], description="nats; default: chosen by `acceptance` for each prompt"
+    )
+    acceptance: float = Field(0.1, gt=0, le=1, description="share of proposals to accept where no bound is given")
+    pilot: Count = Field(128, description="draws a prompt that choose the bound")
+    most: Count = Field(1024, description="proposals a prompt, at most")
+    proposal: str | None = Field(
+        None,
+        examples=["runs/latest"],
+        description="what to draw from: a run, an exported model, a folder or a hub id; default: the prior",
+    )
+
+    def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
+        """See EngineConfig."""
+        from credence.sample.quasi_rejection import QuasiRejection
+
+        proposal = _proposal(self.proposal, job, prior)
+        return QuasiRejection(self.bound, self.acceptance, self.pilot, self.most, proposal)
+
+
 class BestOfNConfig(EngineConfig):
     """Best-of-n: the best of some draws of the prior."""
 
@@ -75,6 +100,18 @@ class BestOfNConfig(EngineConfig):
         from credence.sample.best_of_n import BestOfN
 
         return BestOfN(self.of)
+
+
+class SoftBestOfNConfig(EngineConfig):
+    """Soft best-of-n: one of some draws of the prior, chosen by weight."""
+
+    of: Count = Field(16, description="candidates of each draw")
+
+    def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
+        """See EngineConfig."""
+        from credence.sample.soft_best_of_n import SoftBestOfN
+
+        return SoftBestOfN(self.of)
 
 
 class SmcEngineConfig(EngineConfig):
@@ -101,7 +138,9 @@ class Engines(Section):
 
     importance: ImportanceConfig = Field(ImportanceConfig(), description="weighted draws")  # pyright: ignore[reportCallIssue]
     rejection: RejectionConfig = Field(RejectionConfig(), description="exact draws")  # pyright: ignore[reportCallIssue]
+    quasi_rejection: QuasiRejectionConfig = Field(QuasiRejectionConfig(), description="nearly exact draws")  # pyright: ignore[reportCallIssue]
     best_of_n: BestOfNConfig = Field(BestOfNConfig(), description="the best of n")  # pyright: ignore[reportCallIssue]
+    soft_best_of_n: SoftBestOfNConfig = Field(SoftBestOfNConfig(), description="one of n, by weight")  # pyright: ignore[reportCallIssue]
     smc: SmcEngineConfig = Field(SmcEngineConfig(), description="particles that grow")  # pyright: ignore[reportCallIssue]
 
 
