@@ -210,6 +210,10 @@ LONG = (
     "resampling blind to the weights",
     "rejection that clips",
     "rejection that counts its last batch",
+    "soft choice by half the evidence",
+    "rounds count equally",
+    "logs of rounds averaged",
+    "rounds as if there were more",
 )
 """Left to the slow part: what they break is broken by a quicker mutant too, or the time is not there."""
 

@@ -130,7 +130,22 @@ def _engine(config: "RunConfig", posterior: "Posterior") -> "Sampler":
 def _drawn(
     config: "RunConfig", sampler: "Sampler", posterior: "Posterior", prompts: "Prompts", as_json: bool
 ) -> "tuple[list[Draws], list[str]]":
-    """The draws of each prompt, and by which rule they stopped: "" where there is none."""
+    """The draws of each prompt, and by which rule they stopped: "" where there is none. Warnings are told on stderr."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", RuntimeWarning)
+        found = _rounds(config, sampler, posterior, prompts, as_json)
+    from credence.cli.terminal import err, say, shown
+
+    for warning in heard:
+        say(err(as_json), shown(f"credence: {warning.message}", style="yellow"))
+    return found
+
+
+def _rounds(
+    config: "RunConfig", sampler: "Sampler", posterior: "Posterior", prompts: "Prompts", as_json: bool
+) -> "tuple[list[Draws], list[str]]":
     from credence.cli.terminal import progress
     from credence.core.keys import Key
     from credence.sample.stop import Stop, draw_until
