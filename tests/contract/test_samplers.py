@@ -20,8 +20,10 @@ from credence.prior.reshape import reshape
 from credence.prior.table import TablePrior
 from credence.sample.best_of_n import BestOfN
 from credence.sample.importance import Importance
+from credence.sample.quasi_rejection import QuasiRejection
 from credence.sample.rejection import Rejection, accept
 from credence.sample.smc import SMC
+from credence.sample.soft_best_of_n import SoftBestOfN
 from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_prompts
 
 ENGINES = {
@@ -29,6 +31,12 @@ ENGINES = {
     "importance, proposal": (Importance(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
     "rejection": (Rejection(bound=2.0), Guarantee.EXACT),
     "best of 3": (BestOfN(3), Guarantee.BIASED),
+    "quasi-rejection": (QuasiRejection(bound=0.5, most=64), Guarantee.BIASED),
+    "quasi-rejection, chosen bound, proposal": (
+        QuasiRejection(pilot=32, most=64, proposal=reshape(toy_two().prior, 1.3)),
+        Guarantee.BIASED,
+    ),
+    "soft best of 3": (SoftBestOfN(3), Guarantee.BIASED),
     "smc": (SMC(8, 3, 0.9), Guarantee.UNBIASED_Z),
     "smc, proposal": (SMC(5, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
 }
@@ -91,7 +99,7 @@ def test_readings_are_the_evidence_s(engine: Sampler) -> None:
 def test_nothing_possible_is_a_status_not_a_nan(engine: Sampler) -> None:
     posterior = Posterior(toy_two().prior, Constraint(lambda tokens: False, "never"))
     draws = engine.draw(Key(1), posterior, two_prompts(), 2)
-    wanted = Status.EMPTY if isinstance(engine, Rejection) else Status.DEGENERATE
+    wanted = Status.EMPTY if isinstance(engine, Rejection | QuasiRejection) else Status.DEGENERATE
     assert draws.status == (wanted, wanted)
     assert draws.log_z.tolist() == [-math.inf, -math.inf]
     if not isinstance(engine, BestOfN):  # its law is its own: the best of three impossible ones is still its draw
@@ -159,6 +167,7 @@ def test_rejection_needs_a_bound_and_names_what_breaks_it() -> None:
         draws = Rejection(bound=2.0).draw(Key(1), unbounded, toy_prompts(), 20)
     assert draws.status == (Status.BOUND_VIOLATED,)
     assert float(draws.info["excess"][0]) == 2.0
+    assert 0 < float(draws.info["above"][0]) < float(draws.info["proposals"][0])
 
 
 def test_rejection_knows_the_bound_of_composed_evidence() -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
 from credence.prior.embedded import unpacked_folder
+from credence.study.engines import NAMES
 from tests.example_report import example_report
 
 SRC = Path(__file__).parents[2] / "src"
@@ -122,7 +123,7 @@ def test_kl_to_a_model_both_ways(tiny: str) -> None:
     assert "not both" in call("kl", "--prompt", "a", "--target", "b", "--to-model", tiny, code=2).stderr
 
 
-@pytest.mark.parametrize("engine", ["prior", "importance", "rejection", "best_of_n", "smc"])
+@pytest.mark.parametrize("engine", NAMES)
 def test_sample_by_every_engine_repeats_itself(tiny: str, tmp_path: Path, engine: str) -> None:
     (tmp_path / "mine.py").write_text(
         "def bytes_(prompts, completions):\n    return [0.1 * len(c) for c in completions]\n"
@@ -151,6 +152,63 @@ def test_sample_by_every_engine_repeats_itself(tiny: str, tmp_path: Path, engine
         assert sum(d["weight"] for d in prompt["draws"]) == pytest.approx(1)
         assert {"bytes_", "ended"} <= set(prompt["draws"][0]["readings"])
     assert "log Z = " in call(*asked).stdout
+
+
+@pytest.fixture
+def byte_rewards(tiny: str, tmp_path: Path) -> str:
+    """A config whose reward counts characters, bounded too low on purpose."""
+    (tmp_path / "mine.py").write_text(
+        "def bytes_(prompts, completions):\n    return [0.5 * len(c) for c in completions]\n"
+    )
+    file = tmp_path / "c.toml"
+    file.write_text(
+        f'[prior]\nmodel = "{tiny}"\nhorizon = 4\n[evidence.reward]\nfn = "mine.py:bytes_"\nbeta = 1.0\nbound = 0.5\n'
+        '[sample]\nengine = "importance"\ndraws = 16\n[sample.stop]\nlog_z_se = 0.2\n'
+    )
+    return str(file)
+
+
+def test_sample_stops_by_its_rules(byte_rewards: str) -> None:
+    asked = ("sample", byte_rewards, "--prompt", TALK[0], "--prompt", TALK[1])
+    found = data(*asked)
+    assert [p["stopped_by"] for p in found["prompts"]] == ["log_z_se", "log_z_se"]
+    assert all(p["log_z_se"] <= 0.2 and p["info"]["draws"] == len(p["draws"]) for p in found["prompts"])
+    assert data(*asked, "--tokens", "1")["prompts"][0]["stopped_by"] == "tokens"
+    said = call(*asked, "--se", "0.0001", "--set", "sample.stop.draws=40", "-n", "20").stdout
+    assert "stopped by draws after 2 rounds, 40 replies: the standard error of log Z is" in said
+    assert "above the 0.0001 asked for" in said
+    assert "… and 28 more" in said
+
+
+def test_sample_from_a_proposal_by_name(byte_rewards: str, tiny: str) -> None:
+    asked = (
+        "sample",
+        byte_rewards,
+        "--prompt",
+        TALK[0],
+        "--tokens",
+        "1",
+        "--set",
+        f"sample.importance.proposal={tiny}",
+    )
+    (found,) = data(*asked)["prompts"]
+    assert (found["status"], found["info"]["missed"]) == ("ok", 0)
+    assert "no policy 'nobody'" in call(*asked[:-1], "sample.importance.proposal=nobody", code=2).stderr
+
+
+def test_sample_says_how_far_a_bound_was_broken(byte_rewards: str) -> None:
+    asked = ("sample", byte_rewards, "--prompt", TALK[0], "--engine", "rejection", "--tokens", "1")
+    done = call(*asked, "--set", "evidence.ended.cut=0.0")
+    assert "credence: rejection: " in done.stderr  # names the reply, without the line of a file
+    assert ".py" not in done.stderr
+    assert "bound_violated" in done.stdout
+    assert "proposals lay above the bound, the highest by" in done.stdout
+
+
+def test_sample_names_the_nearest_engine(byte_rewards: str) -> None:
+    assert "Did you mean 'importance'?" in call("sample", byte_rewards, "--engine", "importence", code=2).stderr
+    said = call("sample", byte_rewards, "--engine", "smc", "--of", "4", code=2).stderr
+    assert "sample.smc.of: there is no such setting. Did you mean sample.best_of_n.of" in said
 
 
 def test_model_output_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

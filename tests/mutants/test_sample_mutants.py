@@ -10,7 +10,7 @@ import torch
 from credence.core.types import Completions, Prompts
 from credence.prior.reshape import Reshaped
 from credence.prior.table import TablePrior
-from credence.sample import particles, rejection
+from credence.sample import particles, rejection, soft_best_of_n, stop
 from tests.mutants.runner import SEEDS, Mutant, kill, params
 from tests.statistical import checks
 
@@ -105,7 +105,7 @@ def end_unscored(patch: Patch) -> None:
 
 def rejection_clips(patch: Patch) -> None:
     """A weight above the bound is accepted like one at the bound, and nothing is said."""
-    patch.setattr(rejection, "_SLACK", math.inf)
+    patch.setattr(rejection, "SLACK", math.inf)
 
 
 def rejection_counts_the_last_batch(patch: Patch) -> None:
@@ -118,10 +118,59 @@ def rejection_counts_the_last_batch(patch: Patch) -> None:
 
 def rejection_by_half_the_evidence(patch: Patch) -> None:
     """The uniform's logarithm is doubled before it is compared: √w decides, as if β were twice as large."""
-    right = rejection._accepted
+    right = rejection.accepted_by
     patch.setattr(
-        rejection, "_accepted", lambda draws, bound, key: right(replace(draws, log_w=draws.log_w / 2), bound / 2, key)
+        rejection, "accepted_by", lambda draws, bound, key: right(replace(draws, log_w=draws.log_w / 2), bound / 2, key)
     )
+
+
+def quasi_rejection_uncapped(patch: Patch) -> None:
+    """Weights above the bound wrap around: the uniform meets w/b − 1 there, as an unsigned overflow would give."""
+    right = rejection.accepted_by
+
+    def wrong(draws: Draws, bound: torch.Tensor, key: Any) -> torch.Tensor:
+        over = draws.log_w - rejection._by_row(bound, draws.completions.prompt, draws.log_w)
+        folded = torch.where(over > 0, torch.log(torch.expm1(over).clamp(min=1e-12)), over)
+        return right(replace(draws, log_w=draws.log_w - over + folded), bound, key)
+
+    patch.setattr(rejection, "accepted_by", wrong)
+
+
+def soft_choice_by_rank(patch: Patch) -> None:
+    """The candidate of most weight is taken: best-of-n under the name of the soft one."""
+    patch.setattr(soft_best_of_n, "lots", lambda key, nats: torch.full_like(nats, 0.5))
+
+
+def soft_choice_by_half(patch: Patch) -> None:
+    """Chosen ∝ √w, as where the logits of a softmax are halved."""
+    right = soft_best_of_n.in_groups
+    patch.setattr(soft_best_of_n, "in_groups", lambda draws, of: right(draws, of) / 2)
+
+
+def rounds_count_equally(patch: Patch) -> None:
+    """The draws of SMC's rounds are pooled as they come, whatever each round's Ẑ."""
+    patch.setattr(stop, "_weights", lambda drawn, guarantee: drawn.log_w)
+
+
+def logs_of_rounds_averaged(patch: Patch) -> None:
+    """log Ẑ of the pool is the mean of the rounds' log Ẑ, which is below that of their mean."""
+    right = stop.combined
+
+    def wrong(log_z: list[float], se: list[float], n: list[int]) -> tuple[float, float]:
+        return sum(log_z) / len(log_z), right(log_z, se, n)[1]
+
+    patch.setattr(stop, "combined", wrong)
+
+
+def rounds_as_if_more(patch: Patch) -> None:
+    """The standard error is divided by √rounds once more, though the pool's variance has it."""
+    right = stop.combined
+
+    def wrong(log_z: list[float], se: list[float], n: list[int]) -> tuple[float, float]:
+        level, error = right(log_z, se, n)
+        return level, error / math.sqrt(len(n))
+
+    patch.setattr(stop, "combined", wrong)
 
 
 MUTANTS = (
@@ -141,6 +190,12 @@ MUTANTS = (
     Mutant("rejection that clips", checks.check_rejection_bound, rejection_clips),
     Mutant("rejection that counts its last batch", checks.check_rejection_log_z, rejection_counts_the_last_batch),
     Mutant("rejection by half the evidence", checks.check_rejection, rejection_by_half_the_evidence),
+    Mutant("quasi-rejection that wraps around", checks.check_quasi_rejection, quasi_rejection_uncapped),
+    Mutant("soft choice by rank", checks.check_soft_best_of_n, soft_choice_by_rank),
+    Mutant("soft choice by half the evidence", checks.check_soft_best_of_n, soft_choice_by_half),
+    Mutant("rounds count equally", checks.check_stop_pool, rounds_count_equally),
+    Mutant("logs of rounds averaged", checks.check_stop_pool, logs_of_rounds_averaged),
+    Mutant("rounds as if there were more", checks.check_stop_covers, rounds_as_if_more),
 )
 
 
@@ -155,6 +210,10 @@ LONG = (
     "resampling blind to the weights",
     "rejection that clips",
     "rejection that counts its last batch",
+    "soft choice by half the evidence",
+    "rounds count equally",
+    "logs of rounds averaged",
+    "rounds as if there were more",
 )
 """Left to the slow part: what they break is broken by a quicker mutant too, or the time is not there."""
 

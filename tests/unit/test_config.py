@@ -70,6 +70,12 @@ def test_several_rewards_and_constraints(tmp_path: Path) -> None:
         ("[prior]\ntemprature = 1.0\n", "prior.temprature: there is no such setting. Did you mean 'temperature'?"),
         ("temperature = 1.0\n", "Did you mean prior.temperature?"),
         ("[measure.smc]\nparticle = 4\n", "measure.smc.particle: there is no such setting. Did you mean 'particles'?"),
+        ("[sample.smc]\nparticle = 4\n", "sample.smc.particle: there is no such setting. Did you mean 'particles'?"),
+        ("[sample.smcc]\nparticles = 4\n", "sample.smcc: there is no such setting. Did you mean 'smc'?"),
+        (
+            '[sample]\nengine = "importence"\n',
+            "'importence': there is no such engine. Did you mean 'importance'? Known:",
+        ),
         ('[prior]\nhorizon = "24"\n', "prior.horizon = '24': a valid integer is needed."),
         ("[prior]\nhorizon = true\n", "prior.horizon = True: a valid integer is needed."),
         ("[prior]\nhorizon = 0\n", "prior.horizon = 0: greater than or equal to 1 is needed."),

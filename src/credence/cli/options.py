@@ -1,7 +1,7 @@
 """Options that several commands share, in one wording."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -27,7 +27,10 @@ Chat = Annotated[
         "--chat/--raw", help="Chat template, or the text itself (base models). The output says which was used."
     ),
 ]
-Engine = Literal["prior", "importance", "rejection", "best_of_n", "smc"]
+Engine = Annotated[
+    str | None,
+    typer.Option("--engine", help="How to draw: sample.engine of the file, else smc. A wrong name lists them all."),
+]
 
 
 def overrides(given: list[str] | None, device: str | None) -> list[str]:

@@ -1,5 +1,6 @@
 """`credence sample`: replies from the prior or the posterior, by any engine."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ from credence.cli.options import Device, Engine, Json, Set, overrides
 
 if TYPE_CHECKING:
     from credence.core.protocols import Sampler
-    from credence.core.types import Draws
+    from credence.core.types import Draws, Prompts
     from credence.posterior.posterior import Posterior
     from credence.study.config import RunConfig
     from credence.study.data import PromptSet
@@ -20,46 +21,50 @@ def sample(
         Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file; without one, VADER's sentiment at beta 0.1.")
     ] = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="Repeatable; else the held-out prompts.")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="How to draw.")] = "smc",
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws a prompt.")] = 8,
-    of: Annotated[int | None, typer.Option("--of", min=1, help="Candidates of best_of_n.")] = None,
-    particles: Annotated[int | None, typer.Option("--particles", min=2, help="Particles an island of smc.")] = None,
-    islands: Annotated[int | None, typer.Option("--islands", min=1, help="Independent runs of smc.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Proposals of rejection a prompt, at most.")] = 1024,
+    engine: Engine = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Draws a prompt: sample.draws.")] = None,
+    of: Annotated[int | None, typer.Option("--of", help="Candidates: sample.ENGINE.of.")] = None,
+    particles: Annotated[int | None, typer.Option("--particles", help="An island: sample.ENGINE.particles.")] = None,
+    islands: Annotated[int | None, typer.Option("--islands", help="Independent runs: sample.ENGINE.islands.")] = None,
+    most: Annotated[int | None, typer.Option("--most", help="Proposals a prompt: sample.ENGINE.most.")] = None,
+    se: Annotated[float | None, typer.Option("--se", help="Stop at this error of log Z: sample.stop.log_z_se.")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", help="Stop rule, in all: sample.stop.tokens.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", help="Stop rule, in all: sample.stop.seconds.")] = None,
     settings: Set = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Draw replies by any engine. Shows rewards, weights, log Z ± its standard error, and each prompt's status."""
     from credence.cli.terminal import emit, out, progress, say
-    from credence.study.toml import load_config
 
-    checked = load_config(config, overrides(settings, device))
+    effort = {"of": of, "particles": particles, "islands": islands, "most": most}
+    plain = {"engine": engine, "draws": n, "stop.log_z_se": se, "stop.tokens": tokens, "stop.seconds": seconds}
+    checked = _settings(config, overrides(settings, device), plain, effort)
     asked = _prompts(checked, prompt)
-    from credence.core.keys import Key
     from credence.posterior.posterior import Posterior
     from credence.study import build
 
     evidence = build.evidence(checked)
     with progress(f"loading {checked.prior.model}", None, as_json):
         posterior = Posterior(build.prior(checked), evidence)
-    sampler = _engine(engine, checked, of, particles, islands, most)
+        sampler = _engine(checked, posterior)
+    name = checked.sample.engine
     prompts = posterior.prior.codec.prompts(asked.given, asked.columns)
-    found: list[Draws] = []
-    with progress("prompts", len(prompts), as_json) as advance:
-        for b, piece in enumerate(prompts.split(1)):
-            found.append(sampler.draw(Key(checked.seed).fold("sample", engine, b), posterior, piece, n))
-            advance()
-    _refuse_impossible(found, posterior, engine)
-    head = {"engine": engine, "guarantee": GUARANTEE_OF_PRIOR if engine == "prior" else sampler.guarantee.value}
+    found, why = _drawn(checked, sampler, posterior, prompts, as_json)
+    _refuse_impossible(found, posterior, name)
+    head = {"engine": name, "guarantee": GUARANTEE_OF_PRIOR if name == "prior" else sampler.guarantee.value}
     if as_json:
-        emit({**head, "n": n, "config": checked.model_dump(), "prompts": [_as_data(d, engine) for d in found]})
+        told = [_as_data(d, name) | ({"stopped_by": w} if w else {}) for d, w in zip(found, why, strict=True)]
+        emit({**head, "n": checked.sample.size, "config": checked.model_dump(), "prompts": told})
         return
     console = out()
-    say(console, f"{engine}: {head['guarantee']}")
-    for draws in found:
-        _print(console, draws, engine)
+    say(console, f"{name}: {head['guarantee']}")
+    for draws, reason in zip(found, why, strict=True):
+        _print(console, draws, name, _stopped(checked, draws, reason))
 
+
+SHOWN = 12
+"""Most replies printed of a prompt under a stop rule."""
 
 FEW_ANCESTORS = 4
 """First particles below which SMC's answer rests on too few beginnings."""
@@ -80,37 +85,99 @@ def _prompts(config: "RunConfig", given: list[str] | None) -> "PromptSet":
     return prompts.take(parts.heldout)
 
 
-def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: Engine) -> None:
+def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: str) -> None:
     """Where no prompt has a possible draw there is nothing to show but the reason; else each prompt says its own."""
     from credence.core.status import Status
     from credence.study.summary import refuse_degenerate
 
     dead = [draws for draws in found if draws.status[0] is Status.DEGENERATE and len(draws.completions)]
     if engine != "prior" and dead and len(dead) == len(found):
-        refuse_degenerate(dead[0], posterior, "-n, --particles or --of")
+        refuse_degenerate(dead[0], posterior, "-n, --particles, --of or --most")
 
 
-def _engine(
-    engine: Engine, config: "RunConfig", of: int | None, particles: int | None, islands: int | None, most: int
-) -> "Sampler":
-    from credence.sample.best_of_n import BestOfN
+def _settings(
+    config: Path | None, given: list[str], plain: dict[str, Any], effort: dict[str, int | None]
+) -> "RunConfig":
+    """The checked settings, the command's own options laid over --set as what they are short for.
+
+    Args:
+        config: the file.
+        given: --set.
+        plain: of [sample] itself.
+        effort: of the table of the engine, whichever it is.
+    """
+    from credence.study.toml import load_config
+
+    given = given + [f"sample.{name}={json.dumps(value)}" for name, value in plain.items() if value is not None]
+    checked = load_config(config, given)
+    own = [f"sample.{checked.sample.engine}.{name}={value}" for name, value in effort.items() if value is not None]
+    return load_config(config, given + own) if own else checked
+
+
+def _engine(config: "RunConfig", posterior: "Posterior") -> "Sampler":
+    from credence.core.errors import ConfigError
+    from credence.core.protocols import StepPrior
     from credence.sample.importance import Importance
-    from credence.sample.rejection import Rejection
-    from credence.sample.smc import SMC
 
-    smc = config.measure.smc
-    match engine:
-        case "prior" | "importance":  # the same draws: only their weights are looked at or not
-            return Importance()
-        case "rejection":
-            return Rejection(most=most)
-        case "best_of_n":
-            return BestOfN(of=of or config.measure.best_of_n)
-        case "smc":
-            return SMC(particles=particles or smc.particles, islands=islands or smc.islands)
+    table = config.sample.chosen
+    if table is None:
+        return Importance()  # the prior's own draws: the weights are there, and not looked at
+    if not isinstance(posterior.prior, StepPrior):
+        raise ConfigError(f"{type(posterior.prior).__name__} cannot be stepped: --engine prior shows its draws.")
+    return table.sampler(config, posterior.prior)
 
 
-def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
+def _drawn(
+    config: "RunConfig", sampler: "Sampler", posterior: "Posterior", prompts: "Prompts", as_json: bool
+) -> "tuple[list[Draws], list[str]]":
+    """The draws of each prompt, and by which rule they stopped: "" where there is none. Warnings are told on stderr."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", RuntimeWarning)
+        found = _rounds(config, sampler, posterior, prompts, as_json)
+    from credence.cli.terminal import err, say, shown
+
+    for warning in heard:
+        say(err(as_json), shown(f"credence: {warning.message}", style="yellow"))
+    return found
+
+
+def _rounds(
+    config: "RunConfig", sampler: "Sampler", posterior: "Posterior", prompts: "Prompts", as_json: bool
+) -> "tuple[list[Draws], list[str]]":
+    from credence.cli.terminal import progress
+    from credence.core.keys import Key
+    from credence.sample.stop import Stop, draw_until
+
+    key, asked = Key(config.seed), config.sample
+    if asked.stop.rules:
+        with progress("rounds", None, as_json) as advance:
+            until = Stop(**asked.stop.rules)
+            key = key.fold("sample", asked.engine)
+            done = draw_until(sampler, key, posterior, prompts, until, asked.size, advance)
+        return done.each(), list(done.why)
+    found: list[Draws] = []
+    with progress("prompts", len(prompts), as_json) as advance:
+        for b, piece in enumerate(prompts.split(1)):
+            found.append(sampler.draw(key.fold("sample", asked.engine, b), posterior, piece, asked.size))
+            advance()
+    return found, [""] * len(found)
+
+
+def _stopped(config: "RunConfig", draws: "Draws", why: str) -> str:
+    """Why no more was drawn; what was wished for and not reached comes with it."""
+    if not why:
+        return ""
+    goal, error = config.sample.stop.log_z_se, float(draws.log_z_se[0])
+    said = f"stopped by {why} after {float(draws.info['rounds'][0]):.0f} rounds, {len(draws.completions)} replies"
+    if goal is None or why == "log_z_se":
+        return said
+    reached = "not known" if error != error else f"{error:.3g}"
+    return f"{said}: the standard error of log Z is {reached}, above the {goal:g} asked for"
+
+
+def _as_data(draws: "Draws", engine: str) -> dict[str, Any]:
     weights = (
         draws.weights().tolist() if engine != "prior" else [1 / max(1, len(draws.completions))] * len(draws.completions)
     )
@@ -138,19 +205,23 @@ def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
     }
 
 
-def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
+def _print(console: Any, draws: "Draws", engine: str, stopped: str) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
     from rich.table import Table
 
     from credence.cli.terminal import say, shown
+    from credence.core.status import Status
+    from credence.diagnose.acceptance import bound_finding
 
     data = _as_data(draws, engine)
-    weighted = engine == "importance"
+    weighted = engine != "prior" and len(set(draws.log_w.tolist())) > 1
     names = list(draws.readings)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in (*names, *(["weight"] if weighted else [])):
         table.add_column(heading, justify="right")
     table.add_column("reply", overflow="fold", ratio=1)
-    for row in sorted(data["draws"], key=lambda r: -r["weight"]) if weighted else data["draws"]:
+    rows = sorted(data["draws"], key=lambda r: -r["weight"]) if weighted else data["draws"]
+    kept = rows[:SHOWN] if stopped else rows
+    for row in kept:
         cells = [f"{row['readings'][name]:.3f}" for name in names] + ([f"{row['weight']:.3f}"] if weighted else [])
         text = shown(row["text"])
         if not row["ended"]:
@@ -159,12 +230,18 @@ def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN40
     console.print()
     say(console, shown(data["prompt"], style="bold"))
     console.print(table)
+    if len(kept) < len(rows):
+        say(console, shown(f"… and {len(rows) - len(kept)} more (--json gives all)", style="dim"))
     error = f" ± {data['log_z_se']:.3f}" if data["log_z_se"] == data["log_z_se"] else ""
     level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
     extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items())
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
+    if stopped:
+        say(console, shown(stopped, style="bold yellow" if "above the" in stopped else ""))
     if draws.status[0].ok and data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
         warning = "few ancestors: these draws are near copies, log Z may be far too low and its ± too small"
         say(console, shown(warning, style="bold yellow"))
     if not draws.status[0].ok:
         say(console, shown(f"{data['status']}: {data['meaning']}", style="bold yellow"))
+    if draws.status[0] is Status.BOUND_VIOLATED:
+        say(console, shown(bound_finding(draws).meaning, style="bold yellow"))

@@ -10,6 +10,7 @@ class Status(Enum):
     EMPTY = "no draw was accepted for this prompt within the allowed effort"
     DEGENERATE = "every draw is impossible under the evidence: log Z is -inf on this sample"
     BOUND_VIOLATED = "a weight exceeded the stated bound, so rejection was not exact"
+    UNREACHED = "the proposal cannot make replies that the posterior holds: log Z is too low, and they are never drawn"
     NAN = "a NaN arose; nothing computed after it was kept"
     STOPPED = "stopped on request; everything up to here was kept"
 

@@ -154,7 +154,8 @@ class Drawing:
         posterior = Posterior(watched, self.evidence)
         match self.engine:
             case "reweighted":
-                return self._by_weight(Importance(proposal).draw(key, posterior, prompts, self.of), key)
+                engine = Importance(proposal, probe=0)  # a trained language model gives every token mass
+                return self._by_weight(engine.draw(key, posterior, prompts, self.of), key)
             case "best_of_n":
                 drawn = BestOfN(self.of).draw(key, posterior, prompts, 1)
             case "smc":

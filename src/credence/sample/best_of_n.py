@@ -6,11 +6,12 @@ among completions of equal value in proportion to the prior.
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ShapeError
@@ -69,6 +70,19 @@ def pick(prior_draws: Draws, of: int, key: Key) -> Draws:
     Raises:
         ShapeError: the prompts have different numbers of draws, or fewer than `of`.
     """
+    nats = in_groups(prior_draws, of)
+    among = lots(key.fold("ties"), nats)
+    rows = winners(torch.where(nats == nats.max(-1, keepdim=True).values, among, -1.0).argmax(-1), prior_draws, of)
+    info = {"kl_bound": torch.full((len(nats),), kl_bound(of), dtype=torch.float64)}
+    return chosen(prior_draws, rows, key, info)
+
+
+def in_groups(prior_draws: Draws, of: int) -> Float[Tensor, "B groups of"]:
+    """Nats of stored prior draws in disjoint groups of `of`, what is left over left out.
+
+    Raises:
+        ShapeError: the prompts have different numbers of draws, or fewer than `of`.
+    """
     prompts, given = len(prior_draws.prompts), prior_draws.completions
     m = len(given) // max(1, prompts)
     if len(given) == 0 or not torch.equal(given.prompt, torch.arange(prompts).to(given.prompt).repeat_interleave(m)):
@@ -77,20 +91,33 @@ def pick(prior_draws: Draws, of: int, key: Key) -> Draws:
         )
     if m < of:
         raise ShapeError(f"best of {of} from {m} draws a prompt: at least {of} are needed.")
-    groups = m // of
-    nats = prior_draws.log_w.view(prompts, m)[:, : groups * of].reshape(prompts, groups, of)
-    lot = key.fold("ties").uniform(row_numbers(prompts, groups * of).numpy(), 0)
-    among = torch.from_numpy(lot).to(nats.device).view(prompts, groups, of)
-    winner = torch.where(nats == nats.max(-1, keepdim=True).values, among, -1.0).argmax(-1)
+    return prior_draws.log_w.view(prompts, m)[:, : m // of * of].reshape(prompts, m // of, of)
+
+
+def lots(key: Key, nats: Float[Tensor, "B groups of"]) -> Float[Tensor, "B groups of"]:
+    """One uniform a candidate."""
+    prompts, groups, of = nats.shape
+    lot = key.uniform(row_numbers(prompts, groups * of).numpy(), 0)
+    return torch.from_numpy(lot).to(nats.device).view(prompts, groups, of)
+
+
+def winners(which: Int[Tensor, "B groups"], prior_draws: Draws, of: int) -> Int[Tensor, " R"]:
+    """Row numbers of one candidate a group, by its place in the group."""
+    prompts, groups = which.shape
+    m = len(prior_draws.completions) // prompts
     first = torch.arange(prompts)[:, None] * m + torch.arange(groups)[None, :] * of
-    rows = (first.to(winner) + winner).flatten()
+    return (first.to(which) + which).flatten()
+
+
+def chosen(prior_draws: Draws, rows: Int[Tensor, " R"], key: Key, info: Mapping[str, Tensor]) -> Draws:
+    """These rows alone, counting equally; log_z and its error stay those of all draws made."""
     return replace(
         prior_draws,
-        completions=given.rows(rows),
+        completions=prior_draws.completions.rows(rows),
         log_q=prior_draws.log_q[rows],
-        log_w=torch.zeros(len(rows), dtype=torch.float64, device=nats.device),
+        log_w=torch.zeros(len(rows), dtype=torch.float64, device=prior_draws.log_w.device),
         key=key,
-        info={"kl_bound": torch.full((prompts,), kl_bound(of), dtype=torch.float64)},
+        info=info,
         readings={name: values[rows] for name, values in prior_draws.readings.items()},
     )
 

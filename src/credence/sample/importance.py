@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from credence.core.errors import ConfigError
@@ -18,6 +18,10 @@ from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.status import Status
 from credence.core.types import Cost, Draws, Prompts
 from credence.evidence.product import measure
+from credence.prior.reshape import Reshaped
+
+PROBE = 32
+"""Replies of the prior a prompt on which the reach of a proposal is tested."""
 
 
 def log_sum_exp_by(values: Float[Tensor, " R"], group: Int[Tensor, " R"], groups: int) -> Float[Tensor, " groups"]:
@@ -59,21 +63,37 @@ class Importance:
 
     log w = log π0 + log_lik − log q; with the prior as proposal, log w = log_lik and nothing is scored.
     Guarantee: UNBIASED_Z; weighted means are consistent, their bias falls as 1/n. A prompt whose weights are all zero
-    keeps its draws, with log_z = -inf and Status.DEGENERATE. info: ess, in draws.
+    keeps its draws, with log_z = -inf and Status.DEGENERATE.
+
+    A proposal that is zero where the posterior is not estimates Z·p*(q > 0), however many draws: no weight shows it.
+    So replies of the prior are scored by the proposal, `probe` a prompt, and a prompt where one is possible under the
+    posterior and impossible under q has Status.UNREACHED; so have all prompts of a proposal that is cut to top-k or
+    top-p, which leaves out tokens by design. That no probe was missed proves p*(q = 0) small at best, never zero;
+    diagnose.support.unreached is exact where the prior can be enumerated.
+
+    info: ess, in draws; with a proposal that is probed, missed (estimate of p*(q = 0) from the probes; NaN where none
+    of them is possible).
 
     Args:
         proposal: where to draw from; the prior by default. It must speak the same tokens, end by the same ones and be
-            cut at the same horizon, and reach everything that the posterior can, or Z is missed silently.
+            cut at the same horizon.
+        probe: replies of the prior a prompt on which the proposal's reach is tested; 0 tests nothing.
 
     Raises:
-        ConfigError: the proposal ends by other tokens or is cut elsewhere.
+        ConfigError: the proposal ends by other tokens or is cut elsewhere; probe below 0.
 
-    Cost: n draws a prompt; with a proposal of its own, n scorings by the prior too.
-    Source: SCIENCE 5; tested in tests/statistical/test_draws.py.
+    Cost: n draws a prompt; with a proposal of its own, n scorings by the prior, and `probe` draws of the prior scored
+    by the proposal. Source: SCIENCE 5; tested in tests/statistical/test_draws.py, the probe in
+    tests/oracle/test_proposals.py.
     """
 
     proposal: Prior | None = None
+    probe: int = PROBE
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED_Z
+
+    def __post_init__(self) -> None:
+        if self.probe < 0:
+            raise ConfigError(f"probe={self.probe}: a number of replies, 0 for no test of the proposal, is needed.")
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """n weighted draws a prompt, prompt-major."""
@@ -90,8 +110,44 @@ class Importance:
             tokens *= 2
         log_z, se, ess = log_z_from(log_w, completions.prompt, len(prompts))
         status = tuple(Status.DEGENERATE if dead else Status.OK for dead in torch.isneginf(log_z).tolist())
+        info = {"ess": ess}
+        if proposal is not prior and self.probe > 0:
+            lost, info["missed"], spent = reach(proposal, key.fold("probe"), posterior, prompts, self.probe)
+            status, tokens = unreached(status, lost), tokens + spent
         cost = Cost(tokens, time.process_time() - began)
-        return Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, {"ess": ess}, readings)
+        return Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, info, readings)
+
+
+def reach(
+    proposal: Prior, key: Key, posterior: Target, prompts: Prompts, n: int
+) -> tuple[Bool[Tensor, " B"], Float[Tensor, " B"], int]:
+    """Whether a proposal is seen to be zero where the posterior is not, how much of it, and the tokens it cost.
+
+    n replies of the prior a prompt, weighted by exp(log_lik): the share of their weight that q calls impossible. NaN
+    for a prompt where none is possible under the evidence. 0 proves little: by the rule of three, at 95 %, less than
+    about 3/ESS of the posterior is missed.
+    """
+    replies, _ = posterior.prior.sample(key, prompts, n)
+    log_w = posterior.evidence.log_lik(prompts, replies)
+    lost = torch.isneginf(proposal.score(prompts, replies).sum(-1))
+    every = log_sum_exp_by(log_w, replies.prompt, len(prompts))
+    gone = log_sum_exp_by(torch.where(lost, log_w, -torch.inf), replies.prompt, len(prompts))
+    share = torch.where(torch.isneginf(every), torch.nan, torch.exp(gone - every))
+    return (share > 0) | truncated(proposal), share, 2 * int(replies.mask.sum())
+
+
+def unreached(status: tuple[Status, ...], lost: Bool[Tensor, " B"]) -> tuple[Status, ...]:
+    """The statuses, where nothing worse is known, with what `reach` has seen."""
+    return tuple(Status.UNREACHED if s.ok and gone else s for s, gone in zip(status, lost.tolist(), strict=True))
+
+
+def truncated(law: Prior) -> bool:
+    """Whether a law is cut to top-k or top-p somewhere, so that some tokens are impossible by design."""
+    while isinstance(law, Reshaped):
+        if law.truncates:
+            return True
+        law = law.inner
+    return False
 
 
 def same_leaves(prior: Prior, proposal: Prior) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
-from credence.core.protocols import Guarantee, Target
+from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.status import Status
 from credence.core.types import Cost, Draws, Prompts, concat, pad_to
 from credence.evidence.product import max_log_lik
@@ -28,7 +28,7 @@ class Rejection:
     most), until every prompt has n accepted or has spent `most`. The draws are the first n accepted in the order of
     proposal, and that order does not know of batches. A prompt with fewer keeps what it has; one with none has
     Status.EMPTY; one where a log_lik lay above the bound has Status.BOUND_VIOLATED, a RuntimeWarning names the
-    completion, and its draws are not exact.
+    completion, and its draws are not exact (they are QuasiRejection's, whose law is stated).
 
     log_z is the log of the mean weight of every proposal made *before* the last acceptance that ended the search (of
     all of them where the search ran out). A mean that also counted the last batch to its end would be biased, because
@@ -37,8 +37,8 @@ class Rejection:
     second acceptance when n = 1.
 
     info: acceptance (share accepted among the proposals that log_z counts: unbiased for Z/exp(bound), as Haldane's
-    (m − 1)/(N − 1)), proposals (made), accepted (returned), excess (largest log_lik − bound, nats; above 0 is a
-    violation).
+    (m − 1)/(N − 1)), proposals (made), accepted (returned), above (proposals above the bound), excess (largest
+    log_lik − bound, nats; above 0 is a violation). diagnose.acceptance.bound_finding reads them.
 
     Args:
         bound: nats that log_lik never exceeds; by default what the evidence says of itself (max_log_lik).
@@ -62,25 +62,10 @@ class Rejection:
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """At most n exact draws a prompt, prompt-major."""
-        if n < 1:
-            raise ShapeError(f"n={n} draws a prompt were asked for: at least 1 is needed.")
         began = time.process_time()
         bound = self.known_bound(posterior)
-        goal = max(n, 2)
-        found: Draws | None = None
-        open_, made, batch = list(range(len(prompts))), 0, 0
-        while open_ and made < self.most:
-            size = min(self.most - made, ROWS, max(made, 2 * n))
-            part = prompts.take(open_)
-            new = Importance().draw(key.fold("propose", batch), posterior, part, size)
-            found = _joined(found, new, torch.tensor(open_), prompts, key)
-            accepted = _accepted(found, bound, key)
-            count = torch.bincount(found.completions.prompt[accepted], minlength=len(prompts))
-            open_ = [b for b in open_ if int(count[b]) < goal]
-            made, batch = made + size, batch + 1
-        if found is None:
-            raise ShapeError("no prompt was given: at least one is needed.")
-        out = accept(found, bound, key, n, stopped_at=goal)
+        found = search(key, posterior, prompts, n, bound, self.most)
+        out = accept(found, bound, key, n, stopped_at=goal(n))
         return replace(out, cost=Cost(found.cost.tokens, time.process_time() - began))
 
     def known_bound(self, posterior: Target) -> float:
@@ -99,6 +84,41 @@ class Rejection:
         return bound
 
 
+def goal(n: int) -> int:
+    """Acceptances that end the search for n draws."""
+    return max(n, 2)
+
+
+def search(
+    key: Key,
+    posterior: Target,
+    prompts: Prompts,
+    n: int,
+    bound: float | Float[Tensor, " B"],
+    most: int,
+    proposal: Prior | None = None,
+) -> Draws:
+    """All proposals, with their weights, until every prompt has goal(n) acceptances or has spent `most`.
+
+    Raises:
+        ShapeError: n below 1, or no prompt.
+    """
+    if n < 1 or len(prompts) == 0:
+        raise ShapeError(f"n={n} draws of {len(prompts)} prompts were asked for: at least 1 of each is needed.")
+    open_, made, batch = list(range(len(prompts))), 0, 0
+    found: Draws | None = None
+    while found is None or (open_ and made < most):
+        size = min(most - made, ROWS, max(made, 2 * n))
+        engine = Importance(proposal, probe=0)
+        new = engine.draw(key.fold("propose", batch), posterior, prompts.take(open_), size)
+        found = _joined(found, new, torch.tensor(open_), prompts, key)
+        accepted = accepted_by(found, bound, key)
+        count = torch.bincount(found.completions.prompt[accepted], minlength=len(prompts))
+        open_ = [b for b in open_ if int(count[b]) < goal(n)]
+        made, batch = made + size, batch + 1
+    return found
+
+
 def accept(prior_draws: Draws, bound: float, key: Key, n: int | None = None, *, stopped_at: int | None = None) -> Draws:
     """Turn stored draws of the prior, whose log_w is log_lik (`Importance()` makes them), into exact posterior draws.
 
@@ -113,49 +133,55 @@ def accept(prior_draws: Draws, bound: float, key: Key, n: int | None = None, *, 
     Returns:
         Draws with log_w = 0; status and info as Rejection says.
     """
-    given, prompts = prior_draws.completions, len(prior_draws.prompts)
-    accepted = _accepted(prior_draws, bound, key)
+    out = keep(prior_draws, bound, key, n, stopped_at)
+    status = tuple(
+        Status.BOUND_VIOLATED if above > SLACK else known
+        for above, known in zip(out.info["excess"].tolist(), out.status, strict=True)
+    )
+    _warn(prior_draws, prior_draws.log_w - bound, bound)
+    return replace(out, status=status)
+
+
+def keep(
+    proposals: Draws, bound: float | Float[Tensor, " B"], key: Key, n: int | None, stopped_at: int | None
+) -> Draws:
+    """The accepted ones of some proposals; see `accept`. Whether the bound held is in info, and not judged."""
+    given, prompts = proposals.completions, len(proposals.prompts)
+    accepted = accepted_by(proposals, bound, key)
     rank = _rank(accepted, given.prompt)  # 1 for a prompt's first accepted draw
     counted = torch.ones_like(accepted)
     if stopped_at is not None:
         # Behind the last acceptance that was needed, or on it: rows that exist only because of how the search ended.
         counted = rank < stopped_at
-    log_z, se, _ = log_z_from(prior_draws.log_w[counted], given.prompt[counted], prompts)
-    proposals = torch.bincount(given.prompt, minlength=prompts)
+    log_z, se, _ = log_z_from(proposals.log_w[counted], given.prompt[counted], prompts)
     rows = torch.nonzero(accepted & (rank <= n) if n is not None else accepted).flatten()
     rows = rows[torch.argsort(given.prompt[rows], stable=True)]
     kept = torch.bincount(given.prompt[rows], minlength=prompts)
     hits = torch.bincount(given.prompt[accepted & counted], minlength=prompts)
-    over = prior_draws.log_w - bound
+    over = proposals.log_w - _by_row(bound, given.prompt, proposals.log_w)
     excess = torch.full((prompts,), -torch.inf, dtype=torch.float64, device=over.device)
-    excess = excess.scatter_reduce(0, given.prompt, over, "amax")
-    status = tuple(
-        Status.BOUND_VIOLATED if above > _SLACK else Status.EMPTY if count == 0 else Status.OK
-        for above, count in zip(excess.tolist(), kept.tolist(), strict=True)
-    )
-    _warn(prior_draws, over, bound)
     info = {
         "acceptance": hits / torch.bincount(given.prompt[counted], minlength=prompts),
-        "proposals": proposals.double(),
+        "proposals": torch.bincount(given.prompt, minlength=prompts).double(),
         "accepted": kept.double(),
-        "excess": excess,
+        "above": torch.bincount(given.prompt[over > SLACK], minlength=prompts).double(),
+        "excess": excess.scatter_reduce(0, given.prompt, over, "amax"),
     }
-    zeros = torch.zeros(len(rows), dtype=torch.float64, device=over.device)
     return replace(
-        prior_draws,
+        proposals,
         completions=given.rows(rows),
-        log_q=prior_draws.log_q[rows],
-        log_w=zeros,
+        log_q=proposals.log_q[rows],
+        log_w=torch.zeros(len(rows), dtype=torch.float64, device=over.device),
         log_z=log_z,
         log_z_se=se,
-        status=status,
+        status=tuple(Status.EMPTY if count == 0 else Status.OK for count in kept.tolist()),
         key=key,
         info=info,
-        readings={name: values[rows] for name, values in prior_draws.readings.items()},
+        readings={name: values[rows] for name, values in proposals.readings.items()},
     )
 
 
-_SLACK = 1e-9
+SLACK = 1e-9
 """Nats by which rounding may lift a reward that reaches its bound above it."""
 
 
@@ -177,11 +203,17 @@ def _rank(chosen: Bool[Tensor, " R"], prompt: Int[Tensor, " R"]) -> Int[Tensor, 
     return torch.empty_like(rank).index_copy(0, order, rank)
 
 
-def _accepted(draws: Draws, bound: float, key: Key) -> Bool[Tensor, " R"]:
+def _by_row(bound: float | Float[Tensor, " B"], prompt: Int[Tensor, " R"], like: Tensor) -> Tensor:
+    """The bound of each row's prompt, nats."""
+    return bound.to(like)[prompt] if isinstance(bound, Tensor) else torch.full_like(like, bound)
+
+
+def accepted_by(draws: Draws, bound: float | Float[Tensor, " B"], key: Key) -> Bool[Tensor, " R"]:
+    """Which rows a uniform lets through, with probability min(1, exp(log_w − bound))."""
     prompt = draws.completions.prompt
     rows = (prompt << 32) + _place(prompt)
     uniform = torch.from_numpy(key.fold("accept").uniform(rows.cpu().numpy(), 0)).to(draws.log_w.device)
-    return torch.log(uniform) < draws.log_w - bound
+    return torch.log(uniform) < draws.log_w - _by_row(bound, prompt, draws.log_w)
 
 
 def _joined(found: Draws | None, new: Draws, prompt: Tensor, prompts: Prompts, key: Key) -> Draws:
@@ -203,7 +235,7 @@ def _joined(found: Draws | None, new: Draws, prompt: Tensor, prompts: Prompts, k
 
 def _warn(draws: Draws, over: Tensor, bound: float) -> None:
     row = int(over.argmax()) if len(over) else 0
-    if len(over) and float(over[row]) > _SLACK:
+    if len(over) and float(over[row]) > SLACK:
         text = draws.prompts.codec.decode(draws.completions.rows(torch.tensor([row])).tokens()[0])
         given = draws.prompts.given[int(draws.completions.prompt[row])]
         warnings.warn(

@@ -8,22 +8,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from credence.core.errors import ConfigError
-
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from credence.core.errors import ConfigError, nearest
+from credence.study.engines import NAMES, PRIOR, EngineConfig, Engines
+from credence.study.section import Count, Rate, Section
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
     return [value] if isinstance(value, dict) else value
-
-
-class Section(BaseModel):
-    """A table of the file: nothing unknown is accepted, nothing is converted, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 class PriorConfig(Section):
@@ -154,6 +147,47 @@ class MeasureConfig(Section):
     smc: SmcConfig = Field(SmcConfig(), description="settings of SMC")  # pyright: ignore[reportCallIssue]
 
 
+class StopConfig(Section):
+    """Stop rules: rounds of replies until the first of them is met; with none, one round."""
+
+    draws: Count | None = Field(None, examples=[4096], description="replies a prompt; 16384 if only others are given")
+    log_z_se: Rate | None = Field(None, examples=[0.05], description="standard error of a prompt's log Z, nats")
+    tokens: Count | None = Field(None, examples=[100_000], description="model tokens of all prompts together")
+    seconds: Rate | None = Field(None, examples=[60.0], description="of all prompts together")
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Those that are given."""
+        return self.model_dump(exclude_none=True)
+
+
+class SampleConfig(Engines):
+    """`credence sample`: which engine, and each engine's own table."""
+
+    engine: str = Field("smc", description=f"how to draw: {', '.join(NAMES)}")
+    draws: Count | None = Field(
+        None, examples=[8], description="replies a prompt, by default 8; under a stop rule a round, by default 64"
+    )
+    stop: StopConfig = Field(StopConfig(), description="when enough has been drawn")  # pyright: ignore[reportCallIssue]
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        if engine not in NAMES:
+            raise ValueError(f"there is no such engine.{nearest(engine, NAMES)} Known: {', '.join(NAMES)}")
+        return engine
+
+    @property
+    def size(self) -> int:
+        """Replies a prompt, or of a round."""
+        return self.draws or (64 if self.stop.rules else 8)
+
+    @property
+    def chosen(self) -> EngineConfig | None:
+        """The table of the engine; None for the prior's own draws."""
+        return None if self.engine == PRIOR else getattr(self, self.engine)
+
+
 class DpgConfig(Section):
     """Stage 1: forward KL on weighted prior draws."""
 
@@ -233,6 +267,7 @@ class RunConfig(Placed):
     prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
     evidence: EvidenceConfig = Field(description="what is good")
     measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
+    sample: SampleConfig = Field(SampleConfig(), description="how `credence sample` draws")  # pyright: ignore[reportCallIssue]
     train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
     track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 

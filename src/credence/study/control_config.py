@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from credence.study.config import Count, Placed, Rate, Section
+from credence.study.config import Placed
+from credence.study.section import Count, Rate, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scalar = str | int | float | bool | list[str]

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from credence.study.config import Count, EvidenceConfig, Placed, PriorConfig, Rate, Section, TrackConfig
+from credence.study.config import EvidenceConfig, Placed, PriorConfig, TrackConfig
 from credence.study.functions import check_function
+from credence.study.section import Count, Rate, Section
 from credence.study.toml import read_config
 
 Pair = Annotated[tuple[int, int], Field(strict=False)]

@@ -17,7 +17,7 @@ from credence.study.config import Placed, RewardConfig
 from credence.study.folder import MANIFEST, check_place
 from credence.study.stored import read_json
 
-FREE = re.compile(r"name|track\..*|(train|learn)\.(checkpoint_every|keep)|evidence\.reward\.\d+\.timeout")
+FREE = re.compile(r"name|(track|sample)\..*|(train|learn)\.(checkpoint_every|keep)|evidence\.reward\.\d+\.timeout")
 """Settings that change no number: they may differ between run and resume."""
 NEAR = 0.05
 """Nats by which the prior's log-probabilities may differ, by rounding, on another machine or version of torch."""

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from credence.core.errors import ConfigError, nearest
-from credence.study.config import Placed, RunConfig, Section
+from credence.study.config import Placed, RunConfig
 from credence.study.data import find_source, read_text
 from credence.study.functions import check_function
+from credence.study.section import Section
 
 PROFILES = ("fast", "long")
 Table = dict[str, Any]
