@@ -24,6 +24,8 @@ from credence.sample.quasi_rejection import QuasiRejection
 from credence.sample.rejection import Rejection, accept
 from credence.sample.smc import SMC
 from credence.sample.soft_best_of_n import SoftBestOfN
+from credence.sample.speculative import Speculative
+from credence.sample.stochastic_beam import StochasticBeam
 from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_prompts
 
 ENGINES = {
@@ -39,6 +41,12 @@ ENGINES = {
     "soft best of 3": (SoftBestOfN(3), Guarantee.BIASED),
     "smc": (SMC(8, 3, 0.9), Guarantee.UNBIASED_Z),
     "smc, proposal": (SMC(5, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
+    "speculative": (Speculative(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
+    "speculative, proposal": (
+        Speculative(toy_two().prior, 2, proposal=reshape(toy_two().prior, 1.3)),
+        Guarantee.UNBIASED_Z,
+    ),
+    "stochastic beam": (StochasticBeam(), Guarantee.UNBIASED_Z),
 }
 every = pytest.mark.parametrize("engine", [e for e, _ in ENGINES.values()], ids=ENGINES)
 N = 6

@@ -10,13 +10,17 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class Layer(CacheLayerMixin):
-    """Keys and values of one layer: a prompt part, then room for `room` more tokens (0: concatenate, for autograd)."""
+    """Keys and values of one layer: a prompt part, then room for `room` more tokens (0: concatenate, for autograd).
+
+    column: (rows, S) where each row's next S tokens go, each row in columns of its own; None: behind the last.
+    """
 
     is_sliding = False
 
     def __init__(self, room: int) -> None:
         super().__init__()
         self.room, self.used = room, 0
+        self.column: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing: the first update brings what is kept."""
@@ -32,6 +36,12 @@ class Layer(CacheLayerMixin):
             self.keys = torch.cat([self.keys, key_states], 2)
             self.values = torch.cat([self.values, value_states], 2)
             return self.keys, self.values
+        if self.column is not None:
+            row = torch.arange(len(self.column), device=self.column.device)[:, None]
+            self.keys[row, :, self.column] = key_states.transpose(1, 2)
+            self.values[row, :, self.column] = value_states.transpose(1, 2)
+            end = int(self.column.max()) + 1
+            return self.keys[:, :, :end], self.values[:, :, :end]
         end = self.used + key_states.shape[2]
         self.keys[:, :, self.used : end] = key_states
         self.values[:, :, self.used : end] = value_states

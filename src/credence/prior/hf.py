@@ -22,6 +22,7 @@ from credence.core.parallel import spread
 from credence.core.types import Completions, Prompts
 from credence.prior import attention
 from credence.prior.cache import Layer, LMState, left_pad
+from credence.prior.lm_reading import LMReading
 from credence.prior.logprob import mapped_log_probs, token_log_probs
 from credence.prior.render import TextCodec
 from credence.prior.reshape import LogitMap
@@ -161,15 +162,27 @@ class LMPrior:
     @torch.no_grad()
     def start(self, prompts: Prompts, n: int) -> LMState:
         """Read the prompts, each distinct one once, and spread them over B·n rows."""
+        cache, real, lengths, last, rows = self._spread(prompts, n)
+        room = torch.zeros(len(rows), self.horizon, dtype=torch.bool, device=self.device)
+        visible = torch.cat([real[rows], room], 1)
+        logits = self.head(last).index_select(0, rows)
+        return LMState(cache, visible, lengths[rows], logits, real.shape[1])
+
+    def _spread(self, prompts: Prompts, n: int) -> tuple[Cache, Tensor, Tensor, Tensor, Tensor]:
+        """What _read gives of the distinct prompts, the cache spread over B·n rows, and the prompt of each row."""
         distinct, index = _distinct(prompts.ids)
         cache, real, lengths, last = self._read(distinct, self.horizon, self.horizon)
         rows = torch.tensor(index, device=self.device).repeat_interleave(n)
         for layer in cache.layers:
             layer.spread(rows)  # pyright: ignore[reportAttributeAccessIssue] - our own layers
-        room = torch.zeros(len(rows), self.horizon, dtype=torch.bool, device=self.device)
-        visible = torch.cat([real[rows], room], 1)
-        logits = self.head(last).index_select(0, rows)
-        return LMState(cache, visible, lengths[rows], logits, real.shape[1])
+        return cache, real, lengths, last, rows
+
+    @torch.no_grad()
+    def open(self, prompts: Prompts, n: int) -> LMReading:
+        """Read the prompts, each distinct one once, and be ready to read several tokens a row at once."""
+        cache, real, lengths, _, rows = self._spread(prompts, n)
+        tail = torch.tensor([ids[-1] for ids in prompts.ids], device=self.device).repeat_interleave(n)
+        return LMReading(self._body, self.head, cache, real[rows], lengths[rows], tail, self.horizon)
 
     def next_logits(self, state: LMState) -> Float[Tensor, "rows V"]:
         """Logits of the next token."""

@@ -18,6 +18,7 @@ from credence.core.keys import Key
 from credence.core.protocols import Batch, Loss, StepPrior
 from credence.core.types import Completions, Info, Prompts
 from credence.prior.hf import LMPrior, LMState
+from credence.prior.reading import Reading
 from credence.prior.render import TextCodec
 from credence.prior.reshape import Reshaped
 from credence.prior.steps import sample_by_steps
@@ -85,6 +86,10 @@ class LMPolicy:
     def take(self, state: LMState, rows: Int[Tensor, " k"]) -> LMState:
         """The rows at these positions."""
         return self.lm.take(state, rows)
+
+    def open(self, prompts: Prompts, n: int) -> Reading:
+        """The model's reading at the policy's temperature."""
+        return self._law().open(prompts, n)
 
     def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
         """n draws a prompt with log q in nats."""

@@ -13,6 +13,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import State, StepPrior
 from credence.core.types import Codec, Completions, Prompts
+from credence.prior.reading import Mapped, Reading, open_reading
 from credence.prior.steps import Concurrent, sample_by_steps, score_by_steps
 
 LogitMap = Callable[[Float[Tensor, "rows V"]], Float[Tensor, "rows V"]]
@@ -97,6 +98,10 @@ class Reshaped:
     def take(self, state: State, rows: Int[Tensor, " k"]) -> State:
         """The rows at these positions."""
         return self.inner.take(state, rows)
+
+    def open(self, prompts: Prompts, n: int) -> Reading:
+        """The inner prior's reading, reshaped."""
+        return Mapped(open_reading(self.inner, prompts, n), self.map_logits)
 
     def sample(self, key: Key, prompts: Prompts, n: int) -> tuple[Completions, Float[Tensor, "R T"]]:
         """n draws a prompt with log q in nats, of the reshaped law."""

@@ -1,1 +1,4 @@
-"""Engines that draw: importance, rejection, best_of_n, smc. Each states what its draws promise (Guarantee)."""
+"""Engines that draw. Each states what its draws promise (Guarantee).
+
+importance, rejection, best_of_n, smc, speculative, token_product, sequence_product, stochastic_beam.
+"""
