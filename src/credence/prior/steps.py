@@ -34,7 +34,7 @@ class Concurrent(Protocol):
         ...
 
 
-def _rows_at_once(prior: StepPrior, total: int) -> int:
+def rows_at_once(prior: StepPrior, total: int) -> int:
     """Rows of one piece: a share for every thread, if that leaves pieces worth having, and never more than ROWS."""
     if not (isinstance(prior, Concurrent) and prior.concurrent):
         return ROWS
@@ -55,7 +55,7 @@ def sample_by_steps(prior: StepPrior, key: Key, prompts: Prompts, n: int) -> tup
     """
     if n < 1:
         raise ShapeError(f"n={n} draws a prompt were asked for: at least 1 is needed.")
-    most = _rows_at_once(prior, len(prompts) * n)
+    most = rows_at_once(prior, len(prompts) * n)
     width = min(n, most)
     per = max(1, most // width)
     pieces: list[tuple[Prompts, int, Tensor]] = []
