@@ -68,6 +68,19 @@ def test_without_a_terminal_a_line_comes_though_nothing_ticks() -> None:
     assert len([x for x in console.file.getvalue().splitlines() if "ETA" in x]) == len(spoken)  # the thread has ended
 
 
+def test_a_part_says_early_when_it_may_end_and_then_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credence.study.live.SOON", 0.05)
+    console = silent()
+    live = Live(console, {"one": 1.0, "two": 1.0}, every=60.0)
+    with live.running():
+        for name in ("one", "two"):
+            with live.part(name):
+                time.sleep(0.3)
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    assert [line.split(":")[0].strip() for line in lines] == ["one", "one", "two", "two"]
+    assert all("ETA" in line for line in lines[1::2])  # rejects: nothing before ten seconds have passed
+
+
 def test_a_terminal_gets_a_bar_that_moves_by_itself() -> None:
     out = io.StringIO()
     live = Live(Console(file=out, width=80, force_terminal=True), {"long": 0.5, "rest": 0.5})

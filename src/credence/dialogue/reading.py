@@ -39,6 +39,11 @@ def tidy(found: Found) -> Found:
     return Found(found.name.strip(), question, _ANSWERED.sub("", found.answer).strip(), found.where, under)
 
 
+def bare(text: str) -> str:
+    """What two texts have in common that say the same: letters, digits and symbols, in one letter case."""
+    return re.sub(r"\s+", "", text).casefold().rstrip("?？.。!！")
+
+
 def title(levels: Sequence[int]) -> int | None:
     """The position of a page's title: its one heading of the highest rank, where smaller ones stand on the page."""
     top = min(levels, default=0)

@@ -25,7 +25,7 @@ from credence.report.talks import TalkReport
 from credence.study import resumption
 from credence.study.dialogue_config import DialogueConfig
 from credence.study.folder import RunFolder, alone
-from credence.study.live import Live
+from credence.study.live import Live, duration
 from credence.study.machine import fast_products
 from credence.study.parts import Parts
 from credence.study.session import CHECKPOINTS, Session, begun, finished
@@ -38,7 +38,7 @@ from credence.study.trackers import Tracking, check_trackers
 LOAD, BEFORE, LEARN, AFTER, REPORT = "loading", "before: held-out users", "learning", "after: held-out users", "report"
 KIND = "dialogue"
 LAWS = {BEFORE: "before", AFTER: "after"}
-HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns   validation J/β"
+HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns    ETA   validation J/β"
 
 
 def train_dialogue(
@@ -89,6 +89,7 @@ def origin(config: DialogueConfig, made: World, agent: DialogueAgent) -> dict[st
     people = [*made.people.heldout, *made.people.validation, *made.people.train]
     sources = {
         "users.source": [[u.name, u.goal.question, u.goal.answer, u.patience, u.strictness] for u in people],
+        "users.rewordings": [[u.name, *u.goal.rewordings] for u in people if u.goal.rewordings],
         "talk.knowledge": [[e.question, e.answer] for e in made.entries],
     }
     files = resumption.reward_files(config.evidence.reward, config.folder)
@@ -217,7 +218,7 @@ class _Run:
             return
         line = (
             f"{record['step']:>7.0f}{record['j']:>7.2f}{record['reward']:>7.2f}{record['kl_turn']:>9.3f}"
-            f"{record['satisfied']:>11.0%}{record['turns']:>7.2f}"
+            f"{record['satisfied']:>11.0%}{record['turns']:>7.2f}{duration(self.live.eta()):>7}"
         )
         if "val_j" in record:
             line += f"   {record['val_j']:.2f} ± {record['val_j_se']:.2f}{' ★' if record['best'] else ''}"
@@ -246,7 +247,8 @@ class _Run:
             rows=tuple(laws),
             findings=tuple(findings(laws[2], len(people.heldout), len(measured), failed, self.learnt.skipped,
                                     self.learnt.best,
-                                    self.learnt.why if self.learnt.status is Status.NAN else "")),
+                                    self.learnt.why if self.learnt.status is Status.NAN else "",
+                                    self.made.literal)),
             transcripts=tuple(shown),
             history=tuple(self.history),
             weights=weights,
