@@ -60,6 +60,7 @@ def test_goals_of_one_file_are_named_by_their_questions_only(tmp_path: Path) -> 
         ([], "It holds no row with an entry."),
         (["en,tea,one, two"], "line 2: more fields than columns"),
         (['en,tea,"never closed'], "not CSV"),
+        (["en,tea,hot leaves", f"en,rice,{'x' * 200_000}"], "begins at line 3 has more than 131,072 characters"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(rows: list[str], says: str, tmp_path: Path) -> None:
@@ -77,6 +78,10 @@ def test_files_that_are_not_there_or_hold_other_columns(tmp_path: Path) -> None:
     path = written(tmp_path, "tea,x", head="entry,words")
     with pytest.raises(ConfigError, match="has no column text"):
         reworded([TEA], path)
+    semicolons = written(tmp_path, "tea;hot, very hot leaves", head="entry;text")
+    assert reworded([TEA], semicolons)[0].rewordings == ("hot, very hot leaves",)
+    with pytest.raises(ConfigError, match="is a folder"):
+        reworded([TEA], tmp_path)
     with pytest.raises(ConfigError, match=r"no such file of questions: .*wrods.csv. Did you mean 'words.csv'"):
         reworded([TEA], tmp_path / "wrods.csv")
 

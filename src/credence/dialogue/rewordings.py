@@ -37,10 +37,7 @@ def reworded(goals: Sequence[Goal], path: Path) -> tuple[Goal, ...]:
     for row in rows:
         where = f"{path}, line {row.line}"
         if row.language and row.language not in LANGUAGES:
-            raise ConfigError(
-                f"{where}: language {row.language!r}: simulated users speak {' and '.join(LANGUAGES)}."
-                f"{nearest(row.language, LANGUAGES)}"
-            )
+            raise ConfigError(f"{where}: language {row.language!r}: simulated users speak {' and '.join(LANGUAGES)}.")
         if row.language and row.language not in speak:
             continue
         goal = _wanted(row, known, where)

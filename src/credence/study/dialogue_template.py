@@ -13,7 +13,7 @@ _ENGLISH: dict[str, Any] = {
     "talk": {"max_turns": 2},
     "evidence": {
         "reward": [
-            {"fn": "overlap", "beta": 0.1},
+            {"fn": "answer", "beta": 0.1},
             {"fn": "brief", "beta": 1.0},
             {"fn": "polite", "beta": 1.0},
             {"fn": "turn", "beta": 0.1},

@@ -28,8 +28,8 @@ class Live:
     """The parts of a run with the seconds expected of each; `part` opens one, `tick` moves it.
 
     Between two ticks the share moves with the clock, at the pace seen so far, so that a long piece of work is seen to
-    move. The ETA scales what is to come by how what is done compared with what was expected of it. Tested in
-    tests/unit/test_live.py.
+    move. The ETA scales what is to come by how what is done compared with what was expected of it, and grows while a
+    part lasts longer than expected without a tick. Tested in tests/unit/test_live.py.
     """
 
     def __init__(self, console: Console, parts: Mapping[str, float], every: float = EVERY) -> None:
@@ -129,7 +129,7 @@ class Live:
     def eta(self) -> float:
         """Seconds expected to remain."""
         planned = self._finished() + self.parts.get(self.name, 0.0) * self._here()
-        return max(0.0, (self.total - planned) * self._pace())
+        return max(0.0, (self.total - planned) * max(self._pace(), self._least_pace()))
 
     def _finished(self) -> float:
         return sum(self.parts.get(name, 0.0) for name in self.done)
@@ -139,6 +139,12 @@ class Live:
         planned = self._finished() + self.parts.get(self.name, 0.0) * self._share
         spent = sum(self.done.values()) + (self._ticked - self._part_began if self.name else 0.0)
         return spent / planned if planned > SURE * self.total else 1.0
+
+    def _least_pace(self) -> float:
+        """Seconds that a planned second takes at the least: this part is not over, whatever was ticked."""
+        planned = self._finished() + self.parts.get(self.name, 0.0)
+        spent = sum(self.done.values()) + (time.monotonic() - self._part_began if self.name else 0.0)
+        return spent / planned if planned > 0 else 0.0
 
     def _here(self) -> float:
         """Share of the current part: as ticked, and on from there by the clock, ever slower."""

@@ -70,12 +70,12 @@ def world(config: DialogueConfig) -> World:
     check_together(config)
     given = config.users
     goals = [replace(g, answer=shortened(g.answer, given.answer_chars)) for g in _goals(config)]
-    answers = [goal.answer for goal in goals]
-    evidence = build.evidence(config, answers)
-    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
+    answers = [goal.answer for goal in goals]
+    evidence = build.evidence(config, answers)
+    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     if config.candidates is not None:
         prior = _candidates(config)
         return World(people, evidence, satisfaction, None, prior, candidate_policy(prior))
