@@ -229,6 +229,15 @@ def test_init_writes_once(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == before
 
 
+def test_init_of_a_dialogue(tmp_path: Path) -> None:
+    made = call("init", str(tmp_path / "mine.toml"), "--dialogue").stdout
+    assert "credence knowledge import debian-faq:en" in made
+    assert "credence dialogue train" in made
+    assert "language 'fr'" in call("init", str(tmp_path / "a.toml"), "--dialogue", "--lang", "fr", code=2).stderr
+    assert "init --dialogue --lang zh" in call("init", str(tmp_path / "a.toml"), "--lang", "zh", code=2).stderr
+    assert not (tmp_path / "a.toml").exists()
+
+
 def test_models_lists_the_embedded_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     saved = tmp_path / "runs/first/policy"
     saved.mkdir(parents=True)

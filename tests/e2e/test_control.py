@@ -62,6 +62,7 @@ def test_same_seed_same_numbers_and_no_silent_overwrite(tmp_path: Path) -> None:
         ("environment.id=Blackjack-v1", "no table P"),
         ("prior.law=goalwards", "goalward"),
         ("beta=0", "above 0"),
+        ("beta=1e-320", "so must 1/beta"),
         ("learn.sed=3", "'seeds'"),
         ("environment.discount=1.5", "less than or equal to 1"),
     ],

@@ -65,6 +65,13 @@ def train(config: Path, *more: str) -> Result:
     return CliRunner().invoke(app, ["dialogue", "train", str(config), "--into", into, *more], env={"COLUMNS": "120"})
 
 
+def saved(folder: Path) -> None:
+    """A tiny chat model in the folder model/."""
+    prior = tiny_chat()
+    prior.model.save_pretrained(folder / "model")
+    prior.codec.tokenizer.save_pretrained(folder / "model")
+
+
 def test_choosing_answers_leaves_a_whole_folder_and_the_same_one_again(tmp_path: Path) -> None:
     config = write(tmp_path, CANDIDATES)
     done = train(config, "--json")
@@ -113,9 +120,7 @@ def test_whether_the_question_was_answered_is_a_reward_with_both_its_parts(
 
 
 def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path) -> None:
-    prior = tiny_chat()
-    prior.model.save_pretrained(tmp_path / "model")
-    prior.codec.tokenizer.save_pretrained(tmp_path / "model")
+    saved(tmp_path)
     tail = '[prior]\nmodel = "model"\nsystem = ""\nhorizon = 6\ndtype = "float64"\n'
     done = train(write(tmp_path, tail, lr=1e-3, talk="prompt_tokens = 400"), "--json")
     assert done.exit_code == 0, done.output
@@ -123,6 +128,53 @@ def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path) ->
     assert report["law"] == "language model"
     assert (tmp_path / "runs/desk/policy/model.safetensors").exists()
     assert {h["step"] for h in report["history"]} == {1.0, 2.0}
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_init_writes_is_trained_as_it_is(lang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credence.evidence.embedding.load_embedder", HashedGrams)
+    write(tmp_path)  # the questions, which the file's own source would bring from Debian
+    saved(tmp_path)
+    config = tmp_path / "mine.toml"
+    made = CliRunner().invoke(app, ["init", str(config), "--dialogue", "--lang", lang])
+    assert made.exit_code == 0, made.output
+    assert f"credence knowledge import debian-faq:{lang}" in made.output
+    small = ["users.source=faq.csv", "talk.knowledge=faq.csv", "users.validation=2", "users.heldout=2",
+             "prior.model=model", "prior.horizon=4", "prior.dtype=float64", "talk.prompt_tokens=400",
+             "talk.system={knowledge}", "talk.passage_chars=40", "learn.users=1", "learn.rollouts=2", "learn.steps=1",
+             "learn.validation_rollouts=1", "measure.rollouts=2"]  # fmt: skip
+    if lang == "zh":
+        small.append("candidates.count=3")
+    done = train(config, *(word for setting in small for word in ("--set", setting)), "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["law"] == ("candidates" if lang == "zh" else "language model")
+    assert len(report["history"]) == 1
+
+
+def test_users_ask_in_the_words_of_a_file(tmp_path: Path) -> None:
+    config = write(tmp_path, CANDIDATES)
+    asked = {f"Q{i}": word for i, word in enumerate(["apple", "pear", "plum", "cherry", "melon", "fig"])}
+    rows = [f"How do I peel a {word}?,get the skin off my {word}" for word in asked.values()]
+    (tmp_path / "words.csv").write_text("\n".join(["entry,text", *rows]), encoding="utf-8")
+    plain = json.loads(train(config, "--json", "--set", "name=plain").stdout)
+    done = train(config, "--json", "--set", "users.rewordings=words.csv")
+    assert done.exit_code == 0, done.output
+    stored = (tmp_path / "runs/desk/transcripts.jsonl").read_text("utf-8").splitlines()
+    first = {t["messages"][0]["content"] for t in map(json.loads, stored)}
+    others = [text for text in first if "get the skin off my" in text]
+    assert others
+    found = {f["name"]: f.get("value") for f in json.loads(done.stdout)["findings"]}
+    assert found.get("wordings", 0) == len(first) - len(others)
+    assert {f["name"]: f.get("value") for f in plain["findings"]}["wordings"] == 4
+    told = train(config, "--resume", "--set", "users.rewordings=none.csv")
+    assert told.exit_code == 2
+    assert "users.rewordings was" in told.output
+    missing = train(config, "--set", "name=other", "--set", "users.rewordings=word.csv")
+    assert missing.exit_code == 2
+    assert "no such file of questions" in missing.output
+    assert "Did you mean 'words.csv'" in " ".join(missing.output.split())
+    assert not (tmp_path / "runs/other").exists()
 
 
 def test_a_reward_that_always_fails_keeps_the_dialogues_and_says_so(tmp_path: Path) -> None:

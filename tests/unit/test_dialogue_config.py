@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from credence.core.errors import ConfigError
-from credence.study.dialogue_config import load_dialogue
+from credence.study.dialogue_config import DialogueConfig, load_dialogue
+from credence.study.dialogue_template import dialogue_template
 from credence.study.talking import check_together
+from credence.study.toml import paths
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -18,6 +20,23 @@ def test_the_examples_load(name: str, profile: str) -> None:
     check_together(config)
     assert (config.candidates is None) == (name == "helpdesk_en.toml")
     assert config.folder == EXAMPLES
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("profile", ["", "fast"])
+def test_the_template_is_the_example_with_every_setting_explained(language: str, profile: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(dialogue_template(language), encoding="utf-8")
+    same = ["name=x", 'users.rewordings=""']
+    found = load_dialogue(path, same, profile)
+    check_together(found)
+    assert found.model_dump() == load_dialogue(EXAMPLES / f"helpdesk_{language}.toml", same, profile).model_dump()
+    assert [name for name, field in paths(DialogueConfig) if not field.description] == []
+
+
+def test_a_template_in_another_language_is_refused() -> None:
+    with pytest.raises(ConfigError, match="language 'fr'"):
+        dialogue_template("fr")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 import io
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from credence.study import plan
+from credence.study import dialogue, plan
 from credence.study.config import RunConfig
+from credence.study.dialogue_config import load_dialogue
 from credence.study.live import Live, duration
 from credence.study.toml import load_config
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Clock:
@@ -56,6 +60,16 @@ def test_the_eta_learns_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert live.eta() == 0
 
 
+def test_the_eta_grows_where_nothing_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    live = Live(silent(), {"one": 10.0, "two": 30.0})
+    with live.part("one"):
+        clock.now += 5
+        assert 30 < live.eta() < 40
+        clock.now += 35  # four times as long as planned, and not over
+        assert live.eta() > 120  # rejects: an ETA that waits for the next tick
+
+
 def test_without_a_terminal_a_line_comes_though_nothing_ticks() -> None:
     console = silent()
     live = Live(console, {"long": 1.0}, every=0.05)
@@ -66,6 +80,19 @@ def test_without_a_terminal_a_line_comes_though_nothing_ticks() -> None:
     assert all("long: " in line for line in spoken)
     time.sleep(0.1)
     assert len([x for x in console.file.getvalue().splitlines() if "ETA" in x]) == len(spoken)  # the thread has ended
+
+
+def test_a_part_says_early_when_it_may_end_and_then_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credence.study.live.SOON", 0.05)
+    console = silent()
+    live = Live(console, {"one": 1.0, "two": 1.0}, every=60.0)
+    with live.running():
+        for name in ("one", "two"):
+            with live.part(name):
+                time.sleep(0.3)
+    lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    assert [line.split(":")[0].strip() for line in lines] == ["one", "one", "two", "two"]
+    assert all("ETA" in line for line in lines[1::2])  # rejects: nothing before ten seconds have passed
 
 
 def test_a_terminal_gets_a_bar_that_moves_by_itself() -> None:
@@ -116,6 +143,19 @@ def test_every_planned_part_takes_time_and_follows_the_config() -> None:
     assert short[plan.REINFORCE] < 120
     small = plan.plan(load_config(None, ["prompts.heldout=4", "measure.draws=16"]))
     assert small[plan.REPORT] < whole[plan.REPORT] / 2  # rejects: ten seconds, of a run that takes less
+
+
+def test_a_dialogue_is_planned_by_what_it_will_cost() -> None:
+    def parts(name: str, *overrides: str, profile: str = "") -> dict[str, float]:
+        return dialogue.plan(load_dialogue(EXAMPLES / name, overrides, profile))
+
+    whole = parts("helpdesk_zh.toml")
+    assert 150 < sum(whole.values()) < 450  # measured: 212 s of CPU. Rejects: a plan of 25 minutes
+    assert whole[dialogue.AFTER] < whole[dialogue.BEFORE] / 2  # what scores the candidates has read them by then
+    assert sum(parts("helpdesk_zh.toml", profile="fast").values()) < 60
+    english = parts("helpdesk_en.toml", "learn.seconds=60")
+    assert english[dialogue.LEARN] == 60
+    assert all(seconds > 0 for seconds in english.values())
 
 
 def _without(*settings: str) -> RunConfig:

@@ -154,7 +154,7 @@ def _stop_after(steps: int) -> Callable[[Record, Record], None]:
 def test_the_time_budget_stops_it_and_the_last_steps_compete(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that counts seconds: no step starts late, and steps behind the last look are validated too."""
     ticks = itertools.count()
-    monkeypatch.setattr("credence.learn.loop.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("credence.learn.budget.time.monotonic", lambda: float(next(ticks)))
     given = Validation(PROMPTS, 40, 4)
     done = fit(toy_a(), fresh(), PROMPTS, LEARNER, Key(1), 10_000, validation=given, seconds=60.0)
     assert done.status is Status.STOPPED

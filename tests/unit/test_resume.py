@@ -119,7 +119,7 @@ def test_a_nan_is_an_end_too(tmp_path: Path) -> None:
 def test_the_time_before_a_kill_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that counts seconds: the budget is one for both parts, so a run killed again and again still ends."""
     ticks = itertools.count()
-    monkeypatch.setattr("credence.learn.loop.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("credence.learn.budget.time.monotonic", lambda: float(next(ticks)))
 
     def go(stop: int = 0) -> int:
         policy = free_policy(toy_a(), PROMPTS)

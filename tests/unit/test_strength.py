@@ -7,10 +7,15 @@ import torch
 from pydantic import ValidationError
 
 from credence.core.errors import ConfigError
+from credence.core.soft import check_beta
+from credence.core.types import Completions, Prompts
 from credence.evidence.ended import Ended
+from credence.evidence.feedback import Feedback, Head
 from credence.evidence.reward import Reward
+from credence.evidence.sentence import Near
 from credence.evidence.strength import at_beta, beta_of, factors
 from credence.study.config import RewardConfig
+from credence.study.control_config import ControlConfig
 from tests.toys import toy_prior, toy_prompts, toy_reward
 
 
@@ -51,6 +56,22 @@ def test_a_reward_needs_a_finite_inverse_of_its_beta() -> None:
         Reward(toy_reward, 1e-320)
     with pytest.raises(ValidationError, match="1/beta"):
         RewardConfig(fn="vader", beta=1e-320)
+
+
+def test_whatever_divides_by_beta_needs_a_finite_inverse() -> None:
+    head = Head(torch.zeros(2), torch.eye(2), torch.ones(1))
+    for made in (lambda: Near((1, 0), 1e-320), lambda: Feedback(_no_features, head, beta=1e-320)):
+        with pytest.raises(ConfigError, match=r"beta=1e-320.*1/beta"):
+            made()
+    with pytest.raises(ValidationError, match="1/beta"):
+        ControlConfig.model_validate({"beta": 1e-320, "environment": {"id": "FrozenLake-v1"}})
+    with pytest.raises(ConfigError, match="1/beta"):
+        check_beta(1e-320)
+    assert check_beta(0.0) == 0  # the limit, without a KL: nothing is divided
+
+
+def _no_features(prompts: Prompts, completions: Completions) -> torch.Tensor:
+    return torch.zeros(len(completions.ids), 1)
 
 
 def test_where_there_is_no_reward_there_is_no_beta() -> None:

@@ -26,6 +26,13 @@ def test_a_change_is_called_what_it_is(low: float, high: float, ok: bool, says: 
     assert says in found.meaning
 
 
+def test_users_who_ask_as_the_source_does_are_counted() -> None:
+    found = findings(row(0.1, 2.0), 40, 40, 0, 0, 1, literal=25)[-1]
+    assert (found.ok, found.value) == (False, 25.0)
+    assert "25 of 40" in found.meaning
+    assert "users.rewordings" in found.meaning
+
+
 def test_a_nan_that_ended_learning_is_the_first_finding() -> None:
     found = findings(row(0.1, 2.0), 4, 4, 0, 0, 1, "grad_norm not finite at step 2")
     assert found[0].meaning == "grad_norm not finite at step 2"

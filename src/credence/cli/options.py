@@ -15,7 +15,7 @@ Set = Annotated[
 ]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; `credence init` writes one.")]
 TalkConfig = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A TOML file; begin with examples/helpdesk_en.toml.")
+    Path, typer.Argument(metavar="CONFIG", help="A TOML file; `credence init --dialogue` writes one.")
 ]
 Model = Annotated[str, typer.Option("--model", help="smollm2 (embedded), a folder, or a hub id.")]
 System = Annotated[str, typer.Option("--system", help="System message (chat only).")]

@@ -4,6 +4,8 @@ The vocabulary's sum is always taken whole, never sampled, so the same two funct
 the logits of a language model.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,10 +20,13 @@ def check_beta(beta: float) -> float:
     """The reward that one nat is worth; 0 is the limit in which the prior only breaks ties.
 
     Raises:
-        ConfigError: negative, infinite or NaN.
+        ConfigError: negative, infinite or NaN; or above 0 with an infinite 1/beta, in which every r/β would be lost.
     """
-    if not 0 <= beta < float("inf"):
-        raise ConfigError(f"beta = {beta}: reward units a nat, finite and at least 0 (0: no KL penalty at all).")
+    if not 0 <= beta < math.inf or (beta > 0 and math.isinf(1 / beta)):
+        raise ConfigError(
+            f"beta = {beta}: reward units a nat, finite and at least 0 (0: no KL penalty at all); above 0 its 1/beta "
+            "must be finite too."
+        )
     return beta
 
 

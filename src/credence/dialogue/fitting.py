@@ -1,7 +1,5 @@
 """How strongly a helpdesk may believe its embedder: tau and margin, fitted on questions whose entry is known."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from credence.core.logspace import normalise
 from credence.diagnose.intervals import Group, bootstrap_all
 from credence.dialogue.helpdesk import NOTHING, SHARPNESS, Helpdesk
 from credence.dialogue.knowledge import Knowledge
-from credence.dialogue.reading import decode
+from credence.dialogue.questions import read_questions
 
 FOLDS = 5
 FEWEST = 10
@@ -82,26 +80,15 @@ def read_pairs(path: Path, knowledge: Knowledge) -> list[Pair]:
     Raises:
         ConfigError: no such file or column, an entry that the knowledge does not hold, too few questions.
     """
-    if not path.is_file():
-        raise ConfigError(f"no such file of questions: {path}.")
-    text, _ = decode(path.read_bytes(), path)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    names = list(reader.fieldnames or [])
-    for needed in ("text", "entry"):
-        if needed not in names:
-            raise ConfigError(
-                f"{path} has no column {needed}.{nearest(needed, names)} Its columns: {', '.join(names)}."
-            )
     known = {entry.name for entry in knowledge.entries}
     pairs: list[Pair] = []
-    for row in reader:
-        if "language" in names and row["language"] != knowledge.language:
+    for row in read_questions(path):
+        if row.language and row.language != knowledge.language:
             continue
-        entry = (row["entry"] or "").strip() or None
-        if entry is not None and entry not in known:
-            raise ConfigError(f"{path}, line {reader.line_num}: no entry {entry!r}.{nearest(entry, known)}")
-        if (row["text"] or "").strip():
-            pairs.append(Pair(row["text"].strip(), entry))
+        if row.entry and row.entry not in known:
+            raise ConfigError(f"{path}, line {row.line}: no entry {row.entry!r}.{nearest(row.entry, known)}")
+        if row.text:
+            pairs.append(Pair(row.text, row.entry or None))
     if len(pairs) < FEWEST:
         raise ConfigError(
             f"{path} holds {len(pairs)} questions in {knowledge.language!r}: at least {FEWEST} are needed to fit two "

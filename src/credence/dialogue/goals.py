@@ -14,12 +14,21 @@ LANGUAGES = {"english": "en", "chinese": "zh"}
 
 @dataclass(frozen=True)
 class Goal:
-    """A question, and the answer that would settle it. `entry` names where both come from."""
+    """What one user wants.
+
+    Attributes:
+        question: as the source asks it.
+        answer: what would settle it.
+        language: "en" or "zh".
+        entry: names where both come from.
+        rewordings: the question in other words: dialogue/rewordings.py reads them from a file.
+    """
 
     question: str
     answer: str
     language: str = "en"
     entry: str = ""
+    rewordings: tuple[str, ...] = ()
 
 
 def load_goals(source: str, folder: Path = Path()) -> tuple[Goal, ...]:

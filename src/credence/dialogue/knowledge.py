@@ -1,6 +1,5 @@
 """What a helpdesk knows: questions with their answers, read from a file or from Debian's FAQ."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from credence.core.errors import ConfigError, nearest
 from credence.dialogue import debian_faq
 from credence.dialogue.html_faq import declared_encoding, read_html
 from credence.dialogue.language import LANGUAGES, UNKNOWN, check_language, detect
-from credence.dialogue.reading import Found, decode, read_csv, read_markdown, tidy
+from credence.dialogue.reading import Found, bare, decode, read_csv, read_markdown, tidy
 
 READERS = (".csv", ".md", ".html")
 _ALIASES = {".tsv": ".csv", ".markdown": ".md", ".htm": ".html", ".xhtml": ".html"}
@@ -173,11 +172,11 @@ def _apart(rows: list[Found]) -> list[Found]:
     """Headings that stand under different larger ones are told apart by them, where their answers differ."""
     groups: dict[str, list[Found]] = {}
     for row in rows:
-        groups.setdefault(_same(row.question), []).append(row)
+        groups.setdefault(bare(row.question), []).append(row)
     out: list[Found] = []
     for row in rows:
-        group = groups[_same(row.question)]
-        differ = len({_same(r.answer) for r in group}) > 1 and len({r.under for r in group}) == len(group)
+        group = groups[bare(row.question)]
+        differ = len({bare(r.answer) for r in group}) > 1 and len({r.under for r in group}) == len(group)
         out.append(
             replace(row, question=f"{row.under}: {row.question}" if row.under else row.question) if differ else row
         )
@@ -189,8 +188,8 @@ def _once(rows: list[Found], source: str, dropped: Counter[str]) -> list[Found]:
     kept: dict[str, Found] = {}
     conflicts: list[str] = []
     for row in rows:
-        earlier = kept.setdefault(_same(row.question), row)
-        if earlier is not row and _same(earlier.answer) == _same(row.answer):
+        earlier = kept.setdefault(bare(row.question), row)
+        if earlier is not row and bare(earlier.answer) == bare(row.answer):
             dropped["said twice"] += 1
         elif earlier is not row:
             conflicts.append(f"{earlier.where} and {row.where} ({row.question[:40]!r})")
@@ -205,11 +204,6 @@ def _once(rows: list[Found], source: str, dropped: Counter[str]) -> list[Found]:
             count=len(conflicts),
         )
     return list(kept.values())
-
-
-def _same(text: str) -> str:
-    """What two texts have in common that say the same: letters, digits and symbols, in one letter case."""
-    return re.sub(r"\s+", "", text).casefold().rstrip("?？.。!！")
 
 
 def _named(rows: list[Found], source: str) -> tuple[Entry, ...]:

@@ -13,6 +13,7 @@ from credence.core.keys import Key
 from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.rollout import MakeEnv, Talk, converse, learn_from
+from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
 from credence.learn.loop import Beginning, Callback, Record
 from credence.learn.resume import Brought, Saver, origin
@@ -51,10 +52,6 @@ class Lessons:
                 f"users={self.users}, rollouts={self.rollouts}: at least one user a step, and two dialogues with each: "
                 "one is the other's baseline."
             )
-
-    def rate(self, step: int, progress: float) -> float:
-        """The step size of step number `step` (from 1), `progress` of the budget being used."""
-        return self.lr * min(1.0, step / max(1, self.warmup)) * (1 - 0.9 * min(1.0, progress))
 
 
 @dataclass(eq=False)
@@ -156,21 +153,16 @@ class _Course:
     key: Key
     out: Learnt = field(default_factory=Learnt)
     kept: Mapping[str, Tensor] = field(init=False)
-    began: float = field(init=False)
+    budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept, self.began = self.agent.policy.state(), time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds, those before a kill counted."""
-        return time.monotonic() - self.began
+        self.kept, self.budget = self.agent.policy.state(), Budget(self.lessons.steps, self.lessons.seconds)
 
     def teach(self, callbacks: Sequence[Callback], saver: Saver) -> None:
         """The steps that are still to do."""
         out, lessons = self.out, self.lessons
         for step in range(len(out.history) + 1, lessons.steps + 1):
-            if lessons.seconds is not None and self.elapsed > lessons.seconds:
+            if self.budget.late:
                 out.status, out.why = Status.STOPPED, f"the time budget ended after step {step - 1}"
                 break
             began = time.monotonic()
@@ -183,7 +175,7 @@ class _Course:
             if step % lessons.validate_every == 0 or step == lessons.steps or not self.validators:
                 record = {**record, **self.look(step)}
             out.history.append(record)
-            clock = {"progress": step / lessons.steps, "seconds": self.elapsed, "tokens_per_s": rate}
+            clock = {"progress": self.budget.used(step), "seconds": self.budget.elapsed, "tokens_per_s": rate}
             for callback in callbacks:
                 callback(record, clock)
             if saver.due(step):
@@ -195,8 +187,7 @@ class _Course:
     def step(self, step: int) -> Record:
         """Talk and update; the record of it."""
         lessons = self.lessons
-        spent = self.elapsed / lessons.seconds if lessons.seconds else 0.0
-        rate = lessons.rate(step, max((step - 1) / lessons.steps, spent))
+        rate = warmed(lessons.lr, lessons.warmup, step, self.budget.used(step - 1))
         users = _visit(step, self.users, lessons.users, self.key)
         talks = converse(self.agent, self.train, users, lessons.rollouts, self.key.fold("step", step))
         info = learn_from(self.agent, talks, rate)
@@ -230,7 +221,7 @@ class _Course:
             "best": out.best,
             "best_j": out.best_j,
             "skipped": out.skipped,
-            "elapsed": self.elapsed,
+            "elapsed": self.budget.elapsed,
         }
 
     def bring_back(self, found: Brought) -> None:
@@ -239,7 +230,7 @@ class _Course:
         out.history, out.status, out.why = list(facts["history"]), Status[facts["status"]], facts["why"]
         out.best, out.best_j, out.skipped = facts["best"], facts["best_j"], facts["skipped"]
         self.kept = found.best or self.kept
-        self.began = time.monotonic() - facts["elapsed"]
+        self.budget.back(facts["elapsed"])
 
 
 def _visit(step: int, total: int, size: int, key: Key) -> list[int]:

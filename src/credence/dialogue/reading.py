@@ -39,6 +39,11 @@ def tidy(found: Found) -> Found:
     return Found(found.name.strip(), question, _ANSWERED.sub("", found.answer).strip(), found.where, under)
 
 
+def bare(text: str) -> str:
+    """What two texts have in common that say the same: letters, digits and symbols, in one letter case."""
+    return re.sub(r"\s+", "", text).casefold().rstrip("?？.。!！")
+
+
 def title(levels: Sequence[int]) -> int | None:
     """The position of a page's title: its one heading of the highest rank, where smaller ones stand on the page."""
     top = min(levels, default=0)
@@ -129,8 +134,7 @@ def _everyday_chinese(raw: bytes) -> str | None:
 
 def read_csv(text: str, place: Path) -> list[Found]:
     """Rows with columns question and answer (or 问题, 答案), an optional name; separated by comma, semicolon or tab."""
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
+    separator = separator_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[Found] = []
     last = 1
@@ -152,7 +156,7 @@ def read_csv(text: str, place: Path) -> list[Found]:
             rows.append(Found(label, cells[question], cells[answer], f"line {reader.line_num}"))
     except csv.Error as error:
         if "field larger than" in str(error):
-            raise _too_large(place, last + 1) from None
+            raise too_large(place, last + 1) from None
         raise ConfigError(
             f"{place}, line {reader.line_num}: not CSV: {error}.",
             "not csv",
@@ -163,7 +167,13 @@ def read_csv(text: str, place: Path) -> list[Found]:
     return rows
 
 
-def _too_large(place: Path, line: int) -> ConfigError:
+def separator_of(text: str) -> str:
+    """What parts the columns that a CSV file's first line names: comma, semicolon or tab."""
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    return max(",;\t", key=first.count)
+
+
+def too_large(place: Path, line: int) -> ConfigError:
     """More than anybody answers, and more than the csv module reads: nearly always a quote that was never closed."""
     most = csv.field_size_limit()
     return ConfigError(

@@ -1,11 +1,13 @@
-"""Simulated users: each wants one thing, asks for it in words of their own, and stays as long as patience lasts.
+"""Simulated users: each wants one thing, asks for it in words of its own, and stays as long as patience lasts.
 
 Users make chance: two dialogues with one user differ, also where the agent says the same. Everything about a user is
 fixed by a key; what happens in a dialogue is fixed by another. Nobody's words are invented: goals come from recorded
-conversations and FAQs (dialogue/goals.py), only the phrases around them stand here.
+conversations and FAQs (dialogue/goals.py), their rewordings from a file (dialogue/rewordings.py); only the phrases
+around them stand here.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,11 +50,11 @@ class User:
 
     Args:
         name: told apart by this in reports.
-        goal: the question, and the answer that would settle it.
+        goal: the question, its rewordings, and the answer that would settle it.
         language: "en" or "zh": of the phrases around the question.
         patience: replies after which a dissatisfied user leaves; math.inf never does (max_turns then ends it).
         strictness: satisfaction in [0, 1] at which a thank-you is as likely as not.
-        key: fixes how this user opens.
+        key: fixes how this user opens, and in which order the wordings come.
 
     Raises:
         ConfigError: a language without phrases, or a patience below 1.
@@ -71,12 +73,21 @@ class User:
         if not self.patience >= 1:
             raise ConfigError(f"patience={self.patience}: a user listens to at least one reply.")
 
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """How this user puts the question, in this order: its rewordings, and last as the source asks it."""
+        other = self.goal.rewordings
+        order = self.key.fold("wordings").generator().permutation(len(other))
+        return (*(other[int(i)] for i in order), self.goal.question)
+
     def opens(self) -> str:
         """The first utterance: always the same of one user."""
-        return _one(ASKS[self.language], self.key.fold("opens"), 0).format(self.goal.question)
+        return _one(ASKS[self.language], self.key.fold("opens"), 0).format(self.wordings[0])
 
     def responds(self, key: Key, turn: int, satisfaction: float) -> Response:
         """What is said after reply number `turn` (from 1), by a chance that is a function of key and turn alone.
+
+        Who goes on asks in the next wording; after the last one the first comes again.
 
         Args:
             key: of this dialogue.
@@ -89,7 +100,8 @@ class User:
         if turn >= self.patience:
             return Response(_one(LEAVES[self.language], key.fold("leaves"), turn), False, True)
         again = _one(AGAIN[self.language], key.fold("again"), turn)
-        return Response(again.format(self.goal.question), False, False)
+        wordings = self.wordings
+        return Response(again.format(wordings[turn % len(wordings)]), False, False)
 
 
 def _one(choices: Sequence[str], key: Key, step: int) -> str:
@@ -98,7 +110,7 @@ def _one(choices: Sequence[str], key: Key, step: int) -> str:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Users of three disjoint kinds: none of the goals of one kind is a goal of another."""
+    """Users of three disjoint kinds: no goal of one kind, in whatever words, is a goal of another."""
 
     train: tuple[User, ...]
     validation: tuple[User, ...]
@@ -121,10 +133,12 @@ def crowd(
         strictness: least and most.
 
     Raises:
-        ConfigError: fewer goals than users wanted, or two goals with one question.
+        ConfigError: fewer goals than users wanted, or two goals that are asked in the same words.
     """
-    if len({g.question for g in goals}) < len(goals):
-        raise ConfigError("two goals have one question: a held-out user would ask what was trained on. Drop one.")
+    asked = Counter(words for g in goals for words in {g.question, *g.rewordings})
+    twice = next((words for words, goals_of in asked.items() if goals_of > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two goals are asked as {twice!r}: a held-out user would ask what was trained on. Drop one.")
     wanted = heldout + validation + max(1, train)
     if wanted > len(goals):
         raise ConfigError(

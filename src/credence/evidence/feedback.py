@@ -183,7 +183,7 @@ class Feedback(Composable):
     Readings: approval (mean, logits) and approval_sd. Tested in tests/unit/test_feedback_evidence.py.
 
     Raises:
-        ConfigError: beta not finite and positive, an unknown rule, or k below 0.
+        ConfigError: beta or 1/beta not finite and positive, an unknown rule, or k below 0.
     """
 
     features: Features
@@ -193,8 +193,10 @@ class Feedback(Composable):
     k: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.beta > 0 and math.isfinite(self.beta)):
-            raise ConfigError(f"beta={self.beta}: logits of approval per nat must be finite and above 0.")
+        if not (self.beta > 0 and math.isfinite(self.beta) and math.isfinite(1 / self.beta)):
+            raise ConfigError(
+                f"beta={self.beta}: logits of approval per nat must be finite and above 0, and so must 1/beta."
+            )
         if self.rule not in RULES or self.k < 0:
             raise ConfigError(f"rule={self.rule!r}, k={self.k}: {' or '.join(RULES)}, and k of at least 0, are needed.")
 

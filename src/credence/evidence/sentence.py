@@ -97,7 +97,7 @@ class Near(Composable):
         beta: edits per nat.
 
     Raises:
-        ConfigError: no token, or β not finite and positive.
+        ConfigError: no token, or β or 1/β not finite and positive.
     """
 
     tokens: Tokens
@@ -105,8 +105,8 @@ class Near(Composable):
 
     def __post_init__(self) -> None:
         _needs_tokens(self.tokens)
-        if not (self.beta > 0 and math.isfinite(self.beta)):
-            raise ConfigError(f"beta={self.beta}: edits per nat must be finite and above 0.")
+        if not (self.beta > 0 and math.isfinite(self.beta) and math.isfinite(1 / self.beta)):
+            raise ConfigError(f"beta={self.beta}: edits per nat must be finite and above 0, and so must 1/beta.")
 
     @property
     def max_log_lik(self) -> float:

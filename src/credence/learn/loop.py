@@ -1,7 +1,6 @@
 """The one training loop: collect, score, step, record, validate, keep the best; and go on where it was killed."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +11,7 @@ from credence.core.keys import Key
 from credence.core.protocols import Batch, Policy, Prior
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
+from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
 from credence.learn.collect import Collector, Learner, Record, Schedule, troubles
 from credence.learn.resume import Brought, Saver, origin
@@ -138,7 +138,7 @@ def fit(
     """
     run = Collector(posterior, policy, prompts, learner, key, stored)
     out = Fit(policy)
-    stop = _Clock(steps, seconds, time.monotonic(), time.process_time())
+    budget = Budget(steps, seconds)
     best = _Best(out, run, validation, steps)
     saver = Saver(checkpoints, checkpoint_every, origin(stage, learner, key, steps))
     try:
@@ -146,23 +146,23 @@ def fit(
         if found is None:
             best.look(0)
         else:
-            _bring_back(found, out, run, best, stop)
+            _bring_back(found, out, run, best, budget)
         for callback in callbacks:
             if isinstance(callback, Beginning):
                 callback.begin(out.history)
         if not saver.ended:
-            _train(run, out, best, stop, stage, callbacks, saver)
+            _train(run, out, best, budget, stage, callbacks, saver)
     except KeyboardInterrupt:
         out.status, out.why, out.interrupted = Status.STOPPED, "interrupted", True
     finally:
         best.restore()
-        out.cost = Cost(run.tokens, time.process_time() - stop.cpu)
+        out.cost = Cost(run.tokens, budget.cpu)
     if not out.interrupted:
-        saver.end(policy, out.best > 0, _facts(out, run, stop))
+        saver.end(policy, out.best > 0, _facts(out, run, budget))
     return out
 
 
-def _facts(out: Fit, run: Collector, stop: "_Clock") -> dict[str, Any]:
+def _facts(out: Fit, run: Collector, budget: Budget) -> dict[str, Any]:
     """What a checkpoint says besides its tensors."""
     return {
         "history": list(out.history),
@@ -171,31 +171,31 @@ def _facts(out: Fit, run: Collector, stop: "_Clock") -> dict[str, Any]:
         "best": out.best,
         "best_elbo": out.best_elbo,
         "tokens": run.tokens,
-        "elapsed": stop.elapsed,
-        "cpu": time.process_time() - stop.cpu,
+        "elapsed": budget.elapsed,
+        "cpu": budget.cpu,
     }
 
 
-def _bring_back(found: Brought, out: Fit, run: Collector, best: "_Best", stop: "_Clock") -> None:
+def _bring_back(found: Brought, out: Fit, run: Collector, best: "_Best", budget: Budget) -> None:
     facts = found.facts
     out.history, out.status, out.why = list(facts["history"]), Status[facts["status"]], facts["why"]
     out.best, out.best_elbo, run.tokens = facts["best"], facts["best_elbo"], facts["tokens"]
     best.state = found.best or best.state
-    stop.begun, stop.cpu = time.monotonic() - facts["elapsed"], time.process_time() - facts["cpu"]
+    budget.back(facts["elapsed"], facts["cpu"])
 
 
 def _train(
-    run: Collector, out: Fit, best: "_Best", stop: "_Clock", stage: str, callbacks: Sequence[Callback], saver: Saver
+    run: Collector, out: Fit, best: "_Best", budget: Budget, stage: str, callbacks: Sequence[Callback], saver: Saver
 ) -> None:
     record: Record = out.history[-1] if out.history else {}
-    for step in range(len(out.history) + 1, stop.steps + 1):
+    for step in range(len(out.history) + 1, budget.steps + 1):
         if out.status is Status.NAN:
             return
-        if stop.late:
-            out.status, out.why = Status.STOPPED, f"the time budget of {stop.seconds:g} s ended after step {step - 1}"
+        if budget.late:
+            out.status, out.why = Status.STOPPED, f"the time budget of {budget.seconds:g} s ended after step {step - 1}"
             break
-        progress = stop.progress(step)
-        record, clock = run.step(step, record, _rate(run.learner, step, progress))
+        progress, learner = budget.used(step), run.learner
+        record, clock = run.step(step, record, warmed(learner.lr, learner.warmup, step, progress))
         record = {"stage": stage, **record}
         if not troubles(record) and best.due(step):
             record = {**record, **best.look(step)}
@@ -209,34 +209,12 @@ def _train(
             return
         out.history.append(record)
         for callback in callbacks:
-            callback(record, {**clock, "elapsed": stop.elapsed, "progress": progress})
+            callback(record, {**clock, "elapsed": budget.elapsed, "progress": progress})
         if saver.due(step):
             kept = best.state if 0 < out.best < step else None
-            saver.save(step, run.policy, kept, _facts(out, run, stop))
+            saver.save(step, run.policy, kept, _facts(out, run, budget))
     if out.history and best.validation is not None and "val_elbo" not in out.history[-1]:
         out.history[-1] = {**out.history[-1], **best.look(len(out.history))}  # the budget cut unvalidated steps off
-
-
-@dataclass(eq=False)
-class _Clock:
-    """The budget of one stage, in steps and perhaps in seconds."""
-
-    steps: int
-    seconds: float | None
-    begun: float
-    cpu: float
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self.begun
-
-    @property
-    def late(self) -> bool:
-        return self.seconds is not None and self.elapsed > self.seconds
-
-    def progress(self, step: int) -> float:
-        """Share of the budget that is used, by what runs out first."""
-        return step / self.steps if self.seconds is None else max(step / self.steps, self.elapsed / self.seconds)
 
 
 @dataclass(eq=False)
@@ -280,10 +258,6 @@ class _Best:
         if self.validation is None and self.out.status is not Status.NAN:
             self.out.best, self.state = len(self.out.history), self.out.policy.state()
         self.out.policy.restore(self.state)
-
-
-def _rate(learner: Learner, step: int, progress: float) -> float:
-    return learner.lr * min(1.0, step / max(1, learner.warmup)) * (1 - 0.9 * min(1.0, progress))
 
 
 def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int) -> tuple[float, float]:

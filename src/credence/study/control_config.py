@@ -1,5 +1,6 @@
 """A control run as a file: a world, a prior policy over its actions, β, and three engines that learn."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -104,6 +105,9 @@ class ControlConfig(Placed):
     @field_validator("beta")
     @classmethod
     def _positive(cls, beta: float) -> float:
-        if not 0 < beta < float("inf"):
-            raise ValueError("reward units per nat must be finite and above 0 (each engine also runs without the KL)")
+        if not (beta > 0 and math.isfinite(beta) and math.isfinite(1 / beta)):
+            raise ValueError(
+                "reward units per nat must be finite and above 0, and so must 1/beta (each engine also runs without "
+                "the KL)"
+            )
         return beta

@@ -1,6 +1,7 @@
 """`credence dialogue train`: an agent talks with simulated users, learns, and is measured on users it never met."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from credence.report.talks import TalkReport
 from credence.study import resumption
 from credence.study.dialogue_config import DialogueConfig
 from credence.study.folder import RunFolder, alone
-from credence.study.live import Live
+from credence.study.live import Live, duration
 from credence.study.machine import fast_products
 from credence.study.parts import Parts
 from credence.study.session import CHECKPOINTS, Session, begun, finished
@@ -37,8 +38,10 @@ from credence.study.trackers import Tracking, check_trackers
 
 LOAD, BEFORE, LEARN, AFTER, REPORT = "loading", "before: held-out users", "learning", "after: held-out users", "report"
 KIND = "dialogue"
+MANY = 100
+"""Users to learn from that a plan counts where all are taken: their source is read later."""
 LAWS = {BEFORE: "before", AFTER: "after"}
-HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns   validation J/β"
+HEADINGS = "   step    J/β  E[Σr]  KL/turn  satisfied  turns      ETA   validation J/β"
 
 
 def train_dialogue(
@@ -64,7 +67,7 @@ def train_dialogue(
     check_together(config)
     check_trackers(config)
     before = begun(folder, config, overwrite, resume, KIND)
-    live = Live(console or Console(stderr=True), _plan(config))
+    live = Live(console or Console(stderr=True), plan(config))
     if finished(folder, before, live):
         return read_talks(folder / "report.json")
     session = Session(config, live, before, KIND)
@@ -89,6 +92,7 @@ def origin(config: DialogueConfig, made: World, agent: DialogueAgent) -> dict[st
     people = [*made.people.heldout, *made.people.validation, *made.people.train]
     sources = {
         "users.source": [[u.name, u.goal.question, u.goal.answer, u.patience, u.strictness] for u in people],
+        "users.rewordings": [[u.name, *u.goal.rewordings] for u in people if u.goal.rewordings],
         "talk.knowledge": [[e.question, e.answer] for e in made.entries],
     }
     files = resumption.reward_files(config.evidence.reward, config.folder)
@@ -100,18 +104,19 @@ def origin(config: DialogueConfig, made: World, agent: DialogueAgent) -> dict[st
     return resumption.origin(config, sources, files, numbers)
 
 
-def _plan(config: DialogueConfig) -> dict[str, float]:
-    """Seconds expected of each part on two cores: shares for the ETA, not promises."""
-    reply = 0.1 if config.candidates else config.prior.horizon / 250 + 0.05
+def plan(config: DialogueConfig) -> dict[str, float]:
+    """Seconds expected of each part on two cores: shares for the ETA, not promises. Test: tests/unit/test_live.py."""
+    given, chosen = config.learn, config.candidates
     turns = (1 + config.talk.max_turns) / 2
-    look = config.users.heldout * config.measure.rollouts * turns * reply
-    given = config.learn
-    step = given.users * given.rollouts * turns * reply * (1.2 if config.candidates else 3.5)
-    looks = (
-        config.users.validation * given.validation_rollouts * turns * reply * (1 + given.steps / given.validate_every)
-    )
-    learning = min(given.steps * step + looks, given.seconds or 1e9)
-    return {LOAD: 5.0, BEFORE: look, LEARN: max(1.0, learning), AFTER: 1.6 * look, REPORT: 5.0}
+    reply = turns * (0.01 if chosen else config.prior.horizon / 250 + 0.05)  # in one dialogue
+    scored = turns * (0.5 if chosen and chosen.score else 0.0)  # a user's questions, the first time that they are asked
+    heard = config.users.heldout * config.measure.rollouts * reply
+    met = min(config.users.train or MANY, given.users * given.steps) + config.users.validation
+    step = given.users * given.rollouts * reply * (1.2 if chosen else 3.5)
+    looks = config.users.validation * given.validation_rollouts * reply * (1 + given.steps / given.validate_every)
+    learning = min(given.steps * step + looks + met * scored, given.seconds or math.inf)
+    before = heard + config.users.heldout * scored
+    return {LOAD: 5.0, BEFORE: before, LEARN: max(1.0, learning), AFTER: 1.6 * heard, REPORT: 5.0}
 
 
 class _Run:
@@ -217,7 +222,7 @@ class _Run:
             return
         line = (
             f"{record['step']:>7.0f}{record['j']:>7.2f}{record['reward']:>7.2f}{record['kl_turn']:>9.3f}"
-            f"{record['satisfied']:>11.0%}{record['turns']:>7.2f}"
+            f"{record['satisfied']:>11.0%}{record['turns']:>7.2f}{duration(self.live.eta()):>9}"
         )
         if "val_j" in record:
             line += f"   {record['val_j']:.2f} ± {record['val_j_se']:.2f}{' ★' if record['best'] else ''}"
@@ -246,7 +251,8 @@ class _Run:
             rows=tuple(laws),
             findings=tuple(findings(laws[2], len(people.heldout), len(measured), failed, self.learnt.skipped,
                                     self.learnt.best,
-                                    self.learnt.why if self.learnt.status is Status.NAN else "")),
+                                    self.learnt.why if self.learnt.status is Status.NAN else "",
+                                    self.made.literal)),
             transcripts=tuple(shown),
             history=tuple(self.history),
             weights=weights,

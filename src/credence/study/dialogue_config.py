@@ -23,6 +23,11 @@ class UsersConfig(Section):
         description="what they want: debian-faq:en, debian-faq:zh, chatterbot:english, chatterbot:chinese, or a file "
         "of questions and answers (.csv, .md, .html)",
     )
+    rewordings: str = Field(
+        "",
+        description="a .csv of the same questions in other words (columns text, entry, and perhaps language), which "
+        "users then ask in; empty: all ask in the source's own words",
+    )
     train: int = Field(0, ge=0, description="users to learn from; 0: all that the other two leave")
     validation: Count = Field(8, description="users that choose the best policy")
     heldout: Count = Field(16, description="users that only the final measurement sees; they choose nothing")

@@ -15,6 +15,8 @@ from credence.report.phrases import visible
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
+SOON = 2.0
+"""Seconds after which a part that still goes on says so for the first time."""
 HEADINGS = ("step", "ELBO", "E[r]", "KL(π‖π0)", "KL(π‖p*) ≳", "tok/s", "ETA", "validation ELBO")
 """≳: log Z of a step's few draws is estimated low, so the divergence is at least about what stands there."""
 WIDTHS = (7, 9, 7, 10, 12, 7, 7)
@@ -26,8 +28,8 @@ class Live:
     """The parts of a run with the seconds expected of each; `part` opens one, `tick` moves it.
 
     Between two ticks the share moves with the clock, at the pace seen so far, so that a long piece of work is seen to
-    move. The ETA scales what is to come by how what is done compared with what was expected of it. Tested in
-    tests/unit/test_live.py.
+    move. The ETA scales what is to come by how what is done compared with what was expected of it, and grows while a
+    part lasts longer than expected without a tick. Tested in tests/unit/test_live.py.
     """
 
     def __init__(self, console: Console, parts: Mapping[str, float], every: float = EVERY) -> None:
@@ -37,10 +39,11 @@ class Live:
         self.begun, self._part_began, self._ticked, self._spoken = now, now, now, now
         self.done: dict[str, float] = {}
         self.name, self._share, self._most, self._skipped = "", 0.0, 0.0, 0.0
+        self._told = False  # whether this part has said when it may end
 
     @contextmanager
     def running(self) -> Generator["Live"]:
-        """Show the bar until the block ends; without a terminal, speak at least every `every` seconds."""
+        """Show the bar until the block ends; without a terminal, speak soon in each part, then now and then."""
         if self.console.is_terminal and not self.console.quiet:
             columns = (_Description(self), BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f} %"), _Eta(self))
             with Progress(*columns, console=self.console, transient=True) as bars:
@@ -57,15 +60,18 @@ class Live:
             speaker.join()
 
     def _speak(self, over: threading.Event) -> None:
-        while not over.wait(min(1.0, self.every)):
-            if self.name and time.monotonic() - self._spoken >= self.every:
+        soon = min(SOON, self.every)
+        while not over.wait(soon / 4):
+            wait = self.every if self._told else soon
+            if self.name and time.monotonic() - self._spoken >= wait:
                 left = duration(self.eta())
                 self.say(f"  {self.name}: {self.share():.0%} of the run, {self.elapsed()} elapsed, ETA {left}")
+                self._told = True
 
     @contextmanager
     def part(self, name: str) -> Generator[None]:
         """One part of the run, by the name it was planned under."""
-        self.name, self._share, self._skipped = name, 0.0, 0.0
+        self.name, self._share, self._skipped, self._told = name, 0.0, 0.0, False
         self._part_began = self._ticked = time.monotonic()
         self.say(name, "bold")
         yield
@@ -123,7 +129,7 @@ class Live:
     def eta(self) -> float:
         """Seconds expected to remain."""
         planned = self._finished() + self.parts.get(self.name, 0.0) * self._here()
-        return max(0.0, (self.total - planned) * self._pace())
+        return max(0.0, (self.total - planned) * max(self._pace(), self._least_pace()))
 
     def _finished(self) -> float:
         return sum(self.parts.get(name, 0.0) for name in self.done)
@@ -133,6 +139,12 @@ class Live:
         planned = self._finished() + self.parts.get(self.name, 0.0) * self._share
         spent = sum(self.done.values()) + (self._ticked - self._part_began if self.name else 0.0)
         return spent / planned if planned > SURE * self.total else 1.0
+
+    def _least_pace(self) -> float:
+        """Seconds that a planned second takes at the least: this part is not over, whatever was ticked."""
+        planned = self._finished() + self.parts.get(self.name, 0.0)
+        spent = sum(self.done.values()) + (time.monotonic() - self._part_began if self.name else 0.0)
+        return spent / planned if planned > 0 else 0.0
 
     def _here(self) -> float:
         """Share of the current part: as ticked, and on from there by the clock, ever slower."""

@@ -23,7 +23,12 @@ NEAR = 0.05
 """Nats by which the prior's log-probabilities may differ, by rounding, on another machine or version of torch."""
 LOOKED_AT = 16
 """Log-probabilities of the prior that are compared."""
-WHAT = {"prompts.source": "prompts", "users.source": "users", "talk.knowledge": "answers"}
+WHAT = {
+    "prompts.source": "prompts",
+    "users.source": "users",
+    "users.rewordings": "questions",
+    "talk.knowledge": "answers",
+}
 """What a setting that names a source brings."""
 
 

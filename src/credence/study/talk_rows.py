@@ -70,9 +70,21 @@ def _lines(talk: Talk) -> tuple[Line, ...]:
 
 
 def findings(
-    change: TalkRow, heldout: int, measured: int, failed: int, skipped: int, best: int, broke: str = ""
-) -> list[Finding]:
-    """What a reader should know first; `broke` says why learning ended early with a NaN."""
+    change: TalkRow, heldout: int, measured: int, failed: int, skipped: int, best: int, broke: str = "",
+    literal: int = 0,
+) -> list[Finding]:  # fmt: skip
+    """What a reader should know first.
+
+    Args:
+        change: after minus before.
+        heldout: users.
+        measured: those of them whose rewards could be read.
+        failed: dialogues with them whose rewards could not.
+        skipped: dialogues of training, likewise.
+        best: step of the kept policy.
+        broke: why learning ended early with a NaN.
+        literal: held-out users who ask in the words of the source in which answers are looked up.
+    """
     out = [Finding("learning", False, broke)] if broke else []
     if change.j.high < 0:
         out.append(Finding("change in J", False, "J fell on users never seen in training.", change.j.value))
@@ -93,6 +105,12 @@ def findings(
             "out of means and updates."
         )
         out.append(Finding("failed rewards", False, meaning, float(failed + skipped)))
+    if literal:
+        meaning = (
+            f"{literal} of {heldout} held-out users ask in the very words of users.source, in which answers are found "
+            "more easily than in people's: users.rewordings gives them others."
+        )
+        out.append(Finding("wordings", False, meaning, float(literal)))
     return out
 
 

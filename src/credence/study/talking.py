@@ -1,7 +1,7 @@
 """The parts of a dialogue run, from checked settings: users, environment, prior and policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
@@ -11,6 +11,7 @@ from credence.dialogue.env import DialogueEnv
 from credence.dialogue.goals import Goal, load_goals
 from credence.dialogue.grounding import Facts, Grams, Retriever, shortened
 from credence.dialogue.knowledge import Entry, read_knowledge
+from credence.dialogue.rewordings import reworded
 from credence.dialogue.users import Crowd, User, crowd
 from credence.evidence.embedding import load_embedder
 from credence.evidence.reward import Reward
@@ -42,6 +43,11 @@ class World:
             return tuple(self.prior.retriever.entries)
         return () if self.grounding is None else tuple(self.grounding.retriever.entries)
 
+    @property
+    def literal(self) -> int:
+        """Held-out users who ask in the source's own words where answers are looked up by likeness to them."""
+        return sum(not user.goal.rewordings for user in self.people.heldout) if self.entries else 0
+
     def env(self, users: Sequence[User], config: DialogueConfig) -> DialogueEnv:
         """An environment of these users."""
         return DialogueEnv(
@@ -63,22 +69,26 @@ def world(config: DialogueConfig) -> World:
     """
     check_together(config)
     given = config.users
-    goals = [
-        Goal(g.question, shortened(g.answer, given.answer_chars), g.language, g.entry)
-        for g in load_goals(given.source, config.folder)
-    ]
-    answers = [goal.answer for goal in goals]
-    evidence = build.evidence(config, answers)
-    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
+    goals = [replace(g, answer=shortened(g.answer, given.answer_chars)) for g in _goals(config)]
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
+    answers = [goal.answer for goal in goals]
+    evidence = build.evidence(config, answers)
+    satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     if config.candidates is not None:
         prior = _candidates(config)
         return World(people, evidence, satisfaction, None, prior, candidate_policy(prior))
     grounding = _facts(config) if config.talk.knowledge else None
     prior = build.prior(config)
     return World(people, evidence, satisfaction, grounding, prior, _policy(config, prior))
+
+
+def _goals(config: DialogueConfig) -> tuple[Goal, ...]:
+    """What users may want, in the words that they may ask it in."""
+    given = config.users
+    goals = load_goals(given.source, config.folder)
+    return reworded(goals, config.folder / given.rewordings) if given.rewordings else goals
 
 
 def check_together(config: DialogueConfig) -> None:

@@ -5,6 +5,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -216,26 +217,46 @@ def template() -> str:
         "# Settings behind a # are optional; all others show their defaults.",
         "",
     ]
-    lines += _plain_fields(RunConfig, {"name": "my-run"})
-    for name, field in RunConfig.model_fields.items():
-        if below := inner(field):
-            lines += _table(name, below, {})
+    lines += described(RunConfig, {"name": "my-run", "evidence": CHEERFUL})
     lines += ["", "# `credence run --fast` and `--long` lay these tables over the rest.", "[fast]"]
     lines += ["measure.draws = 64", "train.reinforce.steps = 4", "", "[long]", "train.reinforce.steps = 200"]
     return "\n".join(lines) + "\n"
 
 
-def _table(path: str, model: type[Section], given: Table) -> list[str]:
-    lines = ["", f"# {(model.__doc__ or '').splitlines()[0]}", f"[{path}]", *_plain_fields(model, given)]
+def described(model: type[Section], given: Table, path: str = "") -> list[str]:
+    """Lines of every setting under its meaning, with what is given for it, else its default. Tables in tables too.
+
+    Args:
+        model: the section.
+        given: values by name; a list of tables becomes one [[…]] each, of which the first is explained.
+        path: where the section stands, with a dot behind it; empty at the top of the file.
+    """
+    lines = _plain_fields(model, given)
     for name, field in model.model_fields.items():
         below = inner(field)
         if below is None:
             continue
-        if path == "evidence" and name == "constraint":
+        if path == "evidence." and name == "constraint":
             lines += ["", "# [[evidence.constraint]]", '# contains = ["please", "thank"]', "# otherwise = -2.0"]
-            continue
-        lines += _table(f"{path}.{name}", below, CHEERFUL.get(name, {}) if path == "evidence" else {})
+        elif name not in given and field.default is None:
+            lines += ["", f"# {field.description}", f"# [{path}{name}]"]
+        elif isinstance(tables := given.get(name, {}), list):
+            lines += _several(path + name, below, tables)
+        else:
+            lines += ["", f"# {_purpose(below)}", f"[{path}{name}]", *described(below, tables, f"{path}{name}.")]
     return lines
+
+
+def _several(path: str, model: type[Section], tables: list[Table]) -> list[str]:
+    first, *others = tables
+    lines = ["", f"# {_purpose(model)}", f"[[{path}]]", *_plain_fields(model, first)]
+    for table in others:
+        lines += ["", f"[[{path}]]", *(f"{name} = {toml_value(value)}" for name, value in table.items())]
+    return lines
+
+
+def _purpose(model: type[Section]) -> str:
+    return (model.__doc__ or "").splitlines()[0]
 
 
 def _plain_fields(model: type[Section], given: Table) -> list[str]:
@@ -244,7 +265,7 @@ def _plain_fields(model: type[Section], given: Table) -> list[str]:
         if inner(field):
             continue
         value = given.get(name, field.get_default(call_default_factory=True, validated_data={}))
-        lines.append(f"# {field.description}")
+        lines += [f"# {line}" for line in wrap(field.description or "", 116)]
         examples = field.examples or [None]
         lines.append(f"# {name} = {toml_value(examples[0])}" if value is None else f"{name} = {toml_value(value)}")
     return lines
