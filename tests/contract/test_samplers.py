@@ -38,9 +38,9 @@ ENGINES = {
     "importance, proposal": (Importance(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
     "rejection": (Rejection(bound=2.0), Guarantee.EXACT),
     "best of 3": (BestOfN(3), Guarantee.BIASED),
-    "quasi-rejection": (QuasiRejection(bound=0.5, most=64), Guarantee.BIASED),
+    "quasi-rejection": (QuasiRejection(bound=0.5, most=400), Guarantee.BIASED),
     "quasi-rejection, chosen bound, proposal": (
-        QuasiRejection(pilot=32, most=64, proposal=reshape(toy_two().prior, 1.3)),
+        QuasiRejection(pilot=32, most=400, proposal=reshape(toy_two().prior, 1.3)),
         Guarantee.BIASED,
     ),
     "soft best of 3": (SoftBestOfN(3), Guarantee.BIASED),

@@ -124,16 +124,10 @@ def rejection_by_half_the_evidence(patch: Patch) -> None:
     )
 
 
-def quasi_rejection_uncapped(patch: Patch) -> None:
-    """Weights above the bound wrap around: the uniform meets w/b − 1 there, as an unsigned overflow would give."""
+def quasi_rejection_bound_is_no_logarithm(patch: Patch) -> None:
+    """The bound is read as the weight b itself, not as log b in nats."""
     right = rejection.accepted_by
-
-    def wrong(draws: Draws, bound: torch.Tensor, key: Any) -> torch.Tensor:
-        over = draws.log_w - rejection._by_row(bound, draws.completions.prompt, draws.log_w)
-        folded = torch.where(over > 0, torch.log(torch.expm1(over).clamp(min=1e-12)), over)
-        return right(replace(draws, log_w=draws.log_w - over + folded), bound, key)
-
-    patch.setattr(rejection, "accepted_by", wrong)
+    patch.setattr(rejection, "accepted_by", lambda draws, bound, key: right(draws, torch.as_tensor(bound).log(), key))
 
 
 def soft_choice_by_rank(patch: Patch) -> None:
@@ -190,7 +184,7 @@ MUTANTS = (
     Mutant("rejection that clips", checks.check_rejection_bound, rejection_clips),
     Mutant("rejection that counts its last batch", checks.check_rejection_log_z, rejection_counts_the_last_batch),
     Mutant("rejection by half the evidence", checks.check_rejection, rejection_by_half_the_evidence),
-    Mutant("quasi-rejection that wraps around", checks.check_quasi_rejection, quasi_rejection_uncapped),
+    Mutant("bound that is no logarithm", checks.check_quasi_rejection, quasi_rejection_bound_is_no_logarithm),
     Mutant("soft choice by rank", checks.check_soft_best_of_n, soft_choice_by_rank),
     Mutant("soft choice by half the evidence", checks.check_soft_best_of_n, soft_choice_by_half),
     Mutant("rounds count equally", checks.check_stop_pool, rounds_count_equally),

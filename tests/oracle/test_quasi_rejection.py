@@ -75,6 +75,8 @@ def test_what_the_engine_says_of_its_law() -> None:
     assert float(draws.info["acceptance"][0]) == pytest.approx(0.5803277, abs=0.06)
     assert float(draws.info["tv"][0]) == pytest.approx(0.2958843, abs=0.04)
     assert float(draws.info["tv_bound"][0]) == pytest.approx(0.7656466, abs=0.04)
+    few = QuasiRejection(bound=math.log(2), most=31).draw(Key(1), toy_a(), toy_prompts(), 40)
+    assert math.isnan(float(few.info["tv"][0]))  # 31 proposals say nothing of the distance
     chosen = QuasiRejection(acceptance=0.4, pilot=64).draw(Key(1), toy_a(), toy_prompts(), 200)
     assert float(chosen.info["acceptance"][0]) == pytest.approx(0.4, abs=0.12)
 

@@ -234,7 +234,7 @@ def _print(console: Any, draws: "Draws", engine: str, stopped: str) -> None:  # 
         say(console, shown(f"… and {len(rows) - len(kept)} more (--json gives all)", style="dim"))
     error = f" ± {data['log_z_se']:.3f}" if data["log_z_se"] == data["log_z_se"] else ""
     level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
-    extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items())
+    extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items() if value == value)
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
     if stopped:
         say(console, shown(stopped, style="bold yellow" if "above the" in stopped else ""))

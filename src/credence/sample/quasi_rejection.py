@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +18,9 @@ from credence.posterior.exact import Exact
 from credence.sample.importance import PROBE, Importance, log_sum_exp_by, reach, unreached
 from credence.sample.rejection import goal, keep, search
 
+LEAST = 32
+"""Draws of the proposal below which they say nothing of the distance from p*."""
+
 
 @dataclass(frozen=True)
 class QuasiRejection:
@@ -26,7 +30,7 @@ class QuasiRejection:
     TV(p_b, p*) ≤ p*(w > b); both are estimated from the proposals. The acceptance is E_q[min(w, b)]/b. A larger bound
     is nearer to p* and dearer: diagnose.acceptance.acceptance_curve shows all bounds from one set of draws.
 
-    Without a bound, one is chosen for each prompt before the search, from `pilot` draws that are not used again: the
+    Without a bound, one is chosen for each prompt before the search, from `pilot` draws that are never returned: the
     one at which `acceptance` of them would be accepted, or their largest weight where that is smaller.
 
     info: acceptance, proposals, accepted, above and excess as Rejection's, but a weight above the bound is no fault
@@ -66,10 +70,11 @@ class QuasiRejection:
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """At most n draws of p_b a prompt, prompt-major."""
         began = time.process_time()
-        bound, spent = self._bounds(key.fold("pilot"), posterior, prompts)
+        bound, pilot = self._bounds(key.fold("pilot"), posterior, prompts)
         found = search(key, posterior, prompts, n, bound, self.most, self.proposal)
         out = keep(found, bound, key, n, goal(n))
-        tv, tv_bound = _distance(found, bound)
+        tv, tv_bound = _distance([found] if pilot is None else [found, pilot], bound)
+        spent = 0 if pilot is None else pilot.cost.tokens
         info, status = {**out.info, "bound": bound, "tv": tv, "tv_bound": tv_bound}, out.status
         if self.proposal is not None:
             lost, info["missed"], more = reach(self.proposal, key.fold("probe"), posterior, prompts, PROBE)
@@ -77,13 +82,13 @@ class QuasiRejection:
         cost = Cost(found.cost.tokens + spent, time.process_time() - began)
         return replace(out, cost=cost, info=info, status=status)
 
-    def _bounds(self, key: Key, posterior: Target, prompts: Prompts) -> tuple[Float[Tensor, " B"], int]:
-        """The bound of each prompt in nats, and the tokens spent on it."""
+    def _bounds(self, key: Key, posterior: Target, prompts: Prompts) -> tuple[Float[Tensor, " B"], Draws | None]:
+        """The bound of each prompt in nats, and the draws that chose it."""
         if self.bound is not None:
-            return torch.full((len(prompts),), self.bound, dtype=torch.float64), 0
+            return torch.full((len(prompts),), self.bound, dtype=torch.float64), None
         drawn = Importance(self.proposal, probe=0).draw(key, posterior, prompts, self.pilot)
         each = [bound_for(drawn.log_w[drawn.of(b)], self.acceptance) for b in range(len(prompts))]
-        return torch.tensor(each, dtype=torch.float64), drawn.cost.tokens
+        return torch.tensor(each, dtype=torch.float64), drawn
 
 
 def bound_for(log_w: Float[Tensor, " n"], acceptance: float) -> float:
@@ -113,14 +118,16 @@ def quasi_rejection_law(exact: Exact, bound: float) -> Float[Tensor, " N"]:
     return capped - torch.logsumexp(capped, 0)
 
 
-def _distance(proposals: Draws, bound: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """Estimates of TV(p_b, p*) and of p*(w > b) from all proposals; NaN where none has weight."""
-    prompt, count = proposals.completions.prompt, len(bound)
-    log_w, at = proposals.log_w, bound.to(proposals.log_w)[prompt]
+def _distance(drawn: Sequence[Draws], bound: Float[Tensor, " B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Estimates of TV(p_b, p*) and of p*(w > b) from all draws of q; NaN where they are few, or none has weight."""
+    prompt, count = torch.cat([d.completions.prompt for d in drawn]), len(bound)
+    log_w = torch.cat([d.log_w for d in drawn])
+    at = bound.to(log_w)[prompt]
     every, capped = log_sum_exp_by(log_w, prompt, count), log_sum_exp_by(torch.minimum(log_w, at), prompt, count)
     dead = torch.isneginf(every)
     above = log_sum_exp_by(torch.where(log_w > at, log_w, -torch.inf), prompt, count)
     share = torch.exp(log_w - torch.where(dead, 0.0, every)[prompt])
     cut = torch.exp(torch.minimum(log_w, at) - torch.where(dead, 0.0, capped)[prompt])
     tv = 0.5 * torch.zeros_like(every).index_add(0, prompt, (share - cut).abs())
-    return torch.where(dead, torch.nan, tv), torch.where(dead, torch.nan, torch.exp(above - every))
+    unknown = dead | (torch.bincount(prompt, minlength=count) < LEAST)
+    return torch.where(unknown, torch.nan, tv), torch.where(unknown, torch.nan, torch.exp(above - every))
