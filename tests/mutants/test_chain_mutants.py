@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant("swaps always", chain_kernels.check_swaps, swaps_always),
     Mutant("swaps always, draws", chain_checks.check_tempering, swaps_always),
     Mutant("rungs all alike", chain_checks.check_tempering, rungs_all_alike),
-    Mutant("annealed towards the end from the start", chain_checks.check_annealed, rungs_all_alike),
+    Mutant("annealed towards the end from the start", chain_checks.check_annealed_path, rungs_all_alike),
     Mutant("annealed gain of the whole position", chain_checks.check_annealed, gain_of_the_whole_position),
     Mutant("annealed, impossible runs not counted", chain_checks.check_annealed, impossible_runs_not_counted),
 )  # fmt: skip

@@ -112,10 +112,17 @@ def check_tempering(seed: int) -> None:
 
 
 def check_annealed(seed: int) -> None:
-    """Four positions on TOY-A, under a hard constraint: Ẑ and weighted means are unbiased however badly moves mix."""
+    """Three positions on TOY-A under a hard constraint: Ẑ and weighted means are unbiased however badly moves mix."""
     exact = enumerate_posterior(HARD, toy_prompts())
     draws = Annealed(steps=3, power=1.5).draw(Key(seed), HARD, copies(toy_prompts(), 1500), 2)
     hold(p_unbiased(draws, [exact], 2), "annealed importance sampling")
+
+
+def check_annealed_path(seed: int) -> None:
+    """Three positions on TOY-A. Moves towards p* from the start make E[Ẑ] 1.24 Z (enumerated), |z| near 10 here."""
+    exact = enumerate_posterior(toy_a(), toy_prompts())
+    draws = Annealed(steps=3, power=1.5).draw(Key(seed), toy_a(), copies(toy_prompts(), 1000), 2)
+    hold(p_unbiased(draws, [exact], 2), "annealed importance sampling along the path")
 
 
 def z_unbiased(log_z: torch.Tensor, truth: float, what: str) -> None:
@@ -128,4 +135,5 @@ def z_unbiased(log_z: torch.Tensor, truth: float, what: str) -> None:
 CHECKS = (
     check_suffix_mh, check_suffix_mh_proposal, check_suffix_mh_hard, check_block_mh, check_independent_mh,
     check_independent_mh_proposal, check_tempering, check_annealed,
+    check_annealed_path,
 )  # fmt: skip
