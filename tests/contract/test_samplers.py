@@ -20,7 +20,9 @@ from credence.prior.reshape import reshape
 from credence.prior.table import TablePrior
 from credence.sample.best_of_n import BestOfN
 from credence.sample.importance import Importance
+from credence.sample.particle_gibbs import ParticleGibbs
 from credence.sample.rejection import Rejection, accept
+from credence.sample.segments import Segments
 from credence.sample.smc import SMC
 from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_prompts
 
@@ -31,6 +33,8 @@ ENGINES = {
     "best of 3": (BestOfN(3), Guarantee.BIASED),
     "smc": (SMC(8, 3, 0.9), Guarantee.UNBIASED_Z),
     "smc, proposal": (SMC(5, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
+    "smc, residual by segments": (SMC(5, 2, 0.9, None, "residual", None, Segments(most=2)), Guarantee.UNBIASED_Z),
+    "particle gibbs": (ParticleGibbs(5, 2, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.CONSISTENT),
 }
 every = pytest.mark.parametrize("engine", [e for e, _ in ENGINES.values()], ids=ENGINES)
 N = 6

@@ -61,9 +61,6 @@ def sample(
         _print(console, draws, engine)
 
 
-FEW_ANCESTORS = 4
-"""First particles below which SMC's answer rests on too few beginnings."""
-
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 
 
@@ -116,6 +113,8 @@ def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
     )
     lengths, ended = draws.completions.lengths.tolist(), draws.completions.ended.tolist()
     readings = {name: values.tolist() for name, values in draws.readings.items()}
+    from credence.diagnose.particles import warnings_of
+
     rows = [
         {
             "text": text,
@@ -134,6 +133,7 @@ def _as_data(draws: "Draws", engine: Engine) -> dict[str, Any]:
         "log_z": float(draws.log_z[0]),
         "log_z_se": float(draws.log_z_se[0]),
         "info": {name: float(value.flatten()[0]) for name, value in draws.info.items()},
+        "warnings": list(warnings_of(draws)),
         "draws": rows,
     }
 
@@ -163,8 +163,7 @@ def _print(console: Any, draws: "Draws", engine: Engine) -> None:  # noqa: ANN40
     level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
     extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items())
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
-    if draws.status[0].ok and data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
-        warning = "few ancestors: these draws are near copies, log Z may be far too low and its ± too small"
-        say(console, shown(warning, style="bold yellow"))
+    for warning in data["warnings"]:
+        say(console, shown(f"warning: {warning}", style="bold yellow"))
     if not draws.status[0].ok:
         say(console, shown(f"{data['status']}: {data['meaning']}", style="bold yellow"))
