@@ -17,17 +17,6 @@ from tests.statistical import conditional_checks as checks
 Patch = pytest.MonkeyPatch
 
 
-def survivor_without_tilt(patch: Patch) -> None:
-    """The retained particle overwrites a place of a plain systematic resampling."""
-
-    def wrong(scheme: Any, log_w: Tensor, kept: Tensor, uniform: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        index = particles.resample(scheme, log_w, uniform)
-        index[:, 0] = kept
-        return index, torch.zeros_like(kept)
-
-    patch.setattr(particles, "resample_keeping", wrong)
-
-
 def survivor_left_to_chance(patch: Patch) -> None:
     """The retained particle is resampled as all others are, and what then stands in its place follows its path on."""
 
@@ -111,7 +100,6 @@ def reply_after_the_observation(patch: Patch) -> None:
 
 
 MUTANTS = (
-    Mutant("survivor without tilt", checks.check_invariance, survivor_without_tilt),
     Mutant("survivor left to chance", checks.check_invariance, survivor_left_to_chance),
     Mutant("path followed for one token", checks.check_invariance, path_followed_for_one_token),
     Mutant("taken at random", checks.check_invariance, taken_at_random),
@@ -122,9 +110,7 @@ MUTANTS = (
     Mutant("observed reply replaced", checks.check_simulated, reply_after_the_observation),
 )
 
-LONG = (
-    "survivor left to chance", "path followed for one token", "taken at random", "upper bound from plain runs",
-)  # fmt: skip
+LONG = ("path followed for one token", "taken at random", "upper bound from plain runs")
 """Left to the slow part: the same checks are tried on a mutant above."""
 
 

@@ -15,6 +15,7 @@ from credence.evidence.product import Composable
 from credence.evidence.reward import Reward
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
+from credence.prior.table import TablePrior
 from credence.sample.conditional_smc import sweep
 from credence.sample.particle_gibbs import ParticleGibbs
 from credence.sample.rejection import Rejection
@@ -24,14 +25,19 @@ from credence.sample.segments import Segments
 from credence.sample.smc import SMC
 from tests.statistical import resample_checks
 from tests.statistical.checks import copies, hold, p_texts, p_unbiased
-from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_reward
+from tests.toys import EOS, HORIZON, prior_logits, toy_a, toy_policy, toy_prior, toy_prompts, toy_reward
 
 
 class Odd:
-    """A twist that has nothing to do with the reward: between -1.2 and 1.2 nats, by the prefix alone."""
+    """A twist that has nothing to do with the reward: between -most and most nats, by the prefix alone."""
+
+    def __init__(self, most: float = 1.2) -> None:
+        self.most = most
 
     def log_twist(self, prompts: Prompts, completions: Completions) -> torch.Tensor:
-        nats = [1.2 * math.sin(3 + sum((k + 2) * (x + 1) for k, x in enumerate(row))) for row in completions.tokens()]
+        nats = [
+            self.most * math.sin(3 + sum((k + 2) * (x + 1) for k, x in enumerate(row))) for row in completions.tokens()
+        ]
         return torch.tensor(nats, dtype=torch.float64)
 
 
@@ -55,8 +61,12 @@ def p_mean(values: torch.Tensor, wanted: float) -> float:
 
 
 def invariance(seed: int, rules: Rules, chains: int) -> None:
-    """A sweep from exact draws gives exact draws, and E[Z/Ẑ] = 1."""
-    posterior = strong()
+    """A sweep from exact draws gives exact draws, and E[Z/Ẑ] = 1.
+
+    The twist misleads by up to 2.4 nats, so that what is resampled must be weighed back: what a wrong version does to
+    the law then shows. On a twist that helps, three wrong versions of four passed this check.
+    """
+    posterior = toy_a()
     exact = enumerate_posterior(posterior, toy_prompts())
     key = Key(seed).fold("invariance", rules.scheme)
     found = sweep(key, posterior, copies(toy_prompts(), chains), exact_rows(key.fold("exact"), exact, chains), rules)
@@ -70,19 +80,19 @@ def invariance(seed: int, rules: Rules, chains: int) -> None:
 
 def check_invariance(seed: int) -> None:
     """Systematic resampling, the default, of three particles at nearly every step."""
-    invariance(seed, Rules(3, 0.95), 2500)
+    invariance(seed, Rules(3, 1.0, twist=Odd(2.4)), 2000)
 
 
 def check_invariance_schemes(seed: int) -> None:
     """The other schemes; with a proposal and a twist of their own."""
     for scheme in SCHEMES:
         if scheme != "systematic":
-            invariance(seed, Rules(3, 0.95, toy_policy(), scheme, Odd()), 1500)
+            invariance(seed, Rules(3, 1.0, toy_policy(), scheme, Odd(2.4)), 1500)
 
 
 def check_invariance_segments(seed: int) -> None:
     """Segments of unlike length."""
-    invariance(seed, Rules(4, 0.95, segments=Segments(frozenset({0}), 2)), 2000)
+    invariance(seed, Rules(3, 1.0, twist=Odd(2.4), segments=Segments(frozenset({0}), 2)), 1500)
 
 
 def check_gibbs(seed: int) -> None:
@@ -117,7 +127,8 @@ def check_given_twist(seed: int) -> None:
 
 def check_segments(seed: int) -> None:
     """Segments, a proposal far from the prior, and a twist that is held within them."""
-    unbiased(seed, strong(), SMC(6, 1, 0.95, toy_policy(), segments=Segments(frozenset({0}), 2)), 0.5)
+    wordy = TablePrior(lambda said: [x + 2.2 * (k == 1) for k, x in enumerate(prior_logits(said))], 3, EOS, HORIZON)
+    unbiased(seed, toy_a(), SMC(6, 1, 0.95, wordy, twist=Odd(), segments=Segments(frozenset({0}), 3)), 0.5)
 
 
 def check_segments_rule(seed: int) -> None:
@@ -132,16 +143,14 @@ def check_segments_rule(seed: int) -> None:
 
 
 def check_two_sided(seed: int) -> None:
-    """The bounds hold log Z between them on average, and 200 exact draws bring them within half a nat."""
-    posterior = strong()
+    """The bounds of two particles hold log Z between them on average; they lie far enough apart for both to be seen."""
+    posterior = toy_a()
     exact = enumerate_posterior(posterior, toy_prompts())
-    draws = Rejection(most=100_000).draw(Key(seed), posterior, toy_prompts(), 200)
-    (found,) = two_sided(Key(seed).fold("two"), posterior, toy_prompts(), draws, SMC(8, 200, 0.9))
+    draws = Rejection(most=100_000).draw(Key(seed), posterior, toy_prompts(), 400)
+    (found,) = two_sided(Key(seed).fold("two"), posterior, toy_prompts(), draws, SMC(2, 400, 0.9))
     assert found.high is not None
     assert found.high_se is not None
-    worst = math.sqrt(2) * 4.9  # one-sided at less than 1e-6 each
-    assert found.low - worst * found.low_se < exact.log_z < found.high + worst * found.high_se
-    assert found.finding().ok
+    assert found.low - 5 * found.low_se < exact.log_z < found.high + 5 * found.high_se  # 3e-7 each
     assert 0 < found.low_se < 0.1
     assert 0 < found.high_se < 0.1
 

@@ -71,7 +71,7 @@ def test_what_is_no_completion_cannot_be_retained(bad: Completions) -> None:
 
 
 def test_one_retained_completion_a_prompt_is_needed() -> None:
-    with pytest.raises(ShapeError, match="one for each of the 1"):
+    with pytest.raises(ShapeError, match="one of at least one token for each of the 1"):
         sweep(Key(1), toy_a(), toy_prompts(), paths((2,), (0, 2)), Rules(4))
 
 

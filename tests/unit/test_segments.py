@@ -1,12 +1,15 @@
 """Where SMC may resample, on TOY-A: what the twist is asked, and when."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 import torch
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
-from credence.sample.segments import EVERY_TOKEN, Segments
+from credence.sample.segments import EVERY_TOKEN, Segments, sentence_ends
 from credence.sample.smc import SMC
 from tests.statistical.checks import copies
 from tests.statistical.conditional_checks import check_segments_rule
@@ -65,6 +68,25 @@ def test_one_segment_is_importance_sampling() -> None:
 def test_an_island_waits_for_its_slowest_particle() -> None:
     """What it rejects: tests/mutants/test_conditional_mutants.py."""
     check_segments_rule(1)
+
+
+class Words:
+    """A codec of seven tokens, one of them special."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(["a", " b.", '?"', "\n", "。", ".c", ""][i] for i in ids)
+
+    def prompts(self, given: Sequence[Any], columns: Mapping[str, Sequence[Any]] | None = None) -> Prompts:
+        raise NotImplementedError
+
+
+def test_sentence_ends_are_tokens_whose_text_ends_one() -> None:
+    assert sentence_ends(Words(), 7) == frozenset({1, 2, 3, 4})
+    assert sentence_ends(Words(), 7, "c") == frozenset({5})
+    with pytest.raises(ConfigError, match="none of 7 tokens"):
+        sentence_ends(Words(), 7, ";")
+    with pytest.raises(ConfigError, match="no text"):
+        sentence_ends(toy_a().prior.codec, 3)
 
 
 def test_what_is_no_segment_is_refused() -> None:

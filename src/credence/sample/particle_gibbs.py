@@ -110,7 +110,7 @@ class ParticleGibbs:
             key=key,
             info={
                 "moved": moved,
-                "unique": torch.tensor([float(len(set(_texts(draws, b)))) for b in range(len(prompts))]),
+                "unique": torch.tensor([len(set(_texts(draws, b))) for b in range(len(prompts))], dtype=torch.float64),
                 "sweeps": torch.full((len(prompts),), float(self.burn + count), dtype=torch.float64),
             },
         )

@@ -43,10 +43,10 @@ def checked_path(prompts: Prompts, path: Completions, prior: Prior) -> None:
         ShapeError: not one a prompt, in order; tokens that do not start at the first place or have gaps; an end that
             `ended` does not say; neither ended nor cut at the horizon.
     """
-    if path.prompt.tolist() != list(range(len(prompts))):
+    if path.prompt.tolist() != list(range(len(prompts))) or path.ids.shape[1] == 0:
         raise ShapeError(
-            f"retained completions answer prompts {path.prompt.tolist()}: one for each of the {len(prompts)}, in "
-            "order, is needed."
+            f"retained completions {path.tokens()} answer prompts {path.prompt.tolist()}: one of at least one token "
+            f"for each of the {len(prompts)}, in order, is needed."
         )
     length = path.lengths
     gaps = (path.mask != (torch.arange(path.ids.shape[1], device=length.device) < length[:, None])).any(-1)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from credence.core.errors import ConfigError
+from credence.core.types import Codec
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,28 @@ class Segments:
         """Whether this token, the `since`-th of its segment, ends it."""
         ends = torch.isin(token, torch.tensor(sorted(self.ends), dtype=torch.long, device=token.device))
         return ends if self.most is None else ends | (since >= self.most)
+
+
+def sentence_ends(codec: Codec, vocab: int, marks: str = ".!?。！？\n") -> frozenset[int]:
+    """The tokens after which a sentence may be over: those whose text ends in one of `marks`, closing quotes aside.
+
+    Args:
+        codec: of a prior that speaks text.
+        vocab: how many tokens it has: the width of its logits.
+        marks: characters.
+
+    Raises:
+        ConfigError: the codec does not give text, or no token ends so.
+
+    Cost: `vocab` decodings; keep the result.
+    """
+    texts = [codec.decode([token]) for token in range(vocab)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ConfigError("this prior's completions are no text: give the token ids that end a segment yourself.")
+    found = frozenset(i for i, text in enumerate(texts) if text.rstrip(" \"')”’」』）").endswith(tuple(marks)))
+    if not found:
+        raise ConfigError(f"none of {vocab} tokens ends in one of {marks!r}: give other marks, or Segments(most=...).")
+    return found
 
 
 EVERY_TOKEN = Segments(most=1)
