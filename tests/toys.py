@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from credence.core.keys import Key
-from credence.core.types import Prompts
+from credence.core.protocols import Prior
+from credence.core.types import Completions, Prompts
 from credence.evidence.ended import Ended
 from credence.evidence.reward import Reward
 from credence.posterior.exact import Exact
@@ -81,3 +82,22 @@ def toy_two(on_prefix: bool = False) -> Posterior:
 
 def two_prompts() -> Prompts:
     return toy_two().prior.codec.prompts([(0,), (2, 3, 1)])
+
+
+# The oracle as a twist and as a proposal, for one prompt without tokens: SMC on both makes no error.
+
+
+class OptimalTwist:
+    """log ψ*(prefix) = log E_π0[exp(log_lik) | prefix], by enumeration."""
+
+    def __init__(self, exact: Exact) -> None:
+        self.exact = exact
+
+    def log_twist(self, prompts: Prompts, completions: Completions) -> torch.Tensor:
+        return torch.tensor([self.exact.log_value[tuple(row)] for row in completions.tokens()], dtype=torch.float64)
+
+
+def soft_optimal_prior(exact: Exact, prior: Prior) -> TablePrior:
+    """The policy whose product is p*."""
+    vocab = len(exact.log_step[()])
+    return TablePrior(lambda said: exact.soft_optimal(said).tolist(), vocab, prior.ends, prior.horizon)

@@ -23,8 +23,10 @@ from credence.sample.best_of_n import BestOfN
 from credence.sample.block_mh import BlockMH
 from credence.sample.importance import Importance
 from credence.sample.independent_mh import IndependentMH
+from credence.sample.particle_gibbs import ParticleGibbs
 from credence.sample.quasi_rejection import QuasiRejection
 from credence.sample.rejection import Rejection, accept
+from credence.sample.segments import Segments
 from credence.sample.smc import SMC
 from credence.sample.soft_best_of_n import SoftBestOfN
 from credence.sample.speculative import Speculative
@@ -58,6 +60,8 @@ ENGINES = {
     "independent MH": (IndependentMH(2, 3, 1, reshape(toy_two().prior, 1.3)), Guarantee.CONSISTENT),
     "parallel tempering": (ParallelTempering(2, 3, 1, 3), Guarantee.CONSISTENT),
     "annealed": (Annealed(3), Guarantee.UNBIASED_Z),
+    "smc, residual by segments": (SMC(5, 2, 0.9, None, "residual", None, Segments(most=2)), Guarantee.UNBIASED_Z),
+    "particle gibbs": (ParticleGibbs(5, 2, 1, 0.9, reshape(toy_two().prior, 1.3)), Guarantee.CONSISTENT),
 }
 every = pytest.mark.parametrize("engine", [e for e, _ in ENGINES.values()], ids=ENGINES)
 N = 6

@@ -31,25 +31,25 @@ def log_z_not_banked(patch: Patch) -> None:
 
 def twist_counted_twice(patch: Patch) -> None:
     """The final weight gains log_lik, and the last prefix's twist is not taken out of it."""
-    right = particles._log_potential
+    right = particles._potential
 
     def wrong(
-        target: Any, prompts: Prompts, swarm: particles.Swarm, where: torch.Tensor, width: int, last: bool
+        target: Any, rules: Any, prompts: Prompts, swarm: particles.Swarm, where: torch.Tensor, t: int, last: bool
     ) -> torch.Tensor:
-        nats = right(target, prompts, swarm, where, width, last)
+        nats = right(target, rules, prompts, swarm, where, t, last)
         return torch.where(swarm.ended[where] | last, nats + swarm.log_twist[where], nats)
 
-    patch.setattr(particles, "_log_potential", wrong)
+    patch.setattr(particles, "_potential", wrong)
 
 
 def finished_reweighed(patch: Patch) -> None:
     """A finished particle takes its final weight again at each step that others still grow."""
     right = particles._resample
 
-    def wrong(swarm: particles.Swarm, uniform: torch.Tensor, threshold: float) -> torch.Tensor | None:
+    def wrong(swarm: particles.Swarm, *rest: Any) -> torch.Tensor | None:
         again = swarm.ended & (swarm.mask.sum(-1) < swarm.mask.any(0).sum())  # those that ended at an earlier step
         swarm.log_w[again] += swarm.log_twist[again]
-        return right(swarm, uniform, threshold)
+        return right(swarm, *rest)
 
     patch.setattr(particles, "_resample", wrong)
 
@@ -72,8 +72,8 @@ def proposal_not_divided_out(patch: Patch) -> None:
 
 def resampling_at_random(patch: Patch) -> None:
     """Particles are copied without regard to their weights, which are banked and reset all the same."""
-    right = particles.systematic
-    patch.setattr(particles, "systematic", lambda log_w, uniform: right(0 * log_w, uniform))
+    right = particles.resample
+    patch.setattr(particles, "resample", lambda scheme, log_w, uniform: right(scheme, 0 * log_w, uniform))
 
 
 def log_q_of_temperature_1(patch: Patch) -> None:

@@ -65,10 +65,15 @@ def p_unbiased(draws: Draws, exacts: list[Exact], end: int) -> float:
 
 def p_law(draws: Draws, exact: Exact, log_law: torch.Tensor) -> float:
     """p-value that equally weighted draws follow this law, by chi-square; cells expected under 20 times are pooled."""
-    place, total = exact.index(), len(draws.log_w)
+    return p_texts(draws.texts(), exact, log_law)
+
+
+def p_texts(texts: list[tuple[int, ...]], exact: Exact, log_law: torch.Tensor) -> float:
+    """The same of texts."""
+    place, total = exact.index(), len(texts)
     if total < 500:
         raise RuntimeError(f"{total} draws: too few for this check to see anything")
-    observed = torch.bincount(torch.tensor([place[s] for s in draws.texts()]), minlength=len(place)).double()
+    observed = torch.bincount(torch.tensor([place[s] for s in texts]), minlength=len(place)).double()
     expected = total * torch.exp(log_law)
     order = expected.argsort(descending=True)
     observed, expected = observed[order], expected[order]

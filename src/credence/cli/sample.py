@@ -66,9 +66,6 @@ def sample(
 SHOWN = 12
 """Most replies printed of a prompt under a stop rule."""
 
-FEW_ANCESTORS = 4
-"""First particles below which SMC's answer rests on too few beginnings."""
-
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 
 
@@ -183,6 +180,8 @@ def _as_data(draws: "Draws", engine: str) -> dict[str, Any]:
     )
     lengths, ended = draws.completions.lengths.tolist(), draws.completions.ended.tolist()
     readings = {name: values.tolist() for name, values in draws.readings.items()}
+    from credence.diagnose.particles import warnings_of
+
     rows = [
         {
             "text": text,
@@ -201,6 +200,7 @@ def _as_data(draws: "Draws", engine: str) -> dict[str, Any]:
         "log_z": float(draws.log_z[0]),
         "log_z_se": float(draws.log_z_se[0]),
         "info": {name: float(value.flatten()[0]) for name, value in draws.info.items()},
+        "warnings": list(warnings_of(draws)),
         "draws": rows,
     }
 
@@ -238,9 +238,8 @@ def _print(console: Any, draws: "Draws", engine: str, stopped: str) -> None:  # 
     say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
     if stopped:
         say(console, shown(stopped, style="bold yellow" if "above the" in stopped else ""))
-    if draws.status[0].ok and data["info"].get("ancestors", FEW_ANCESTORS) < FEW_ANCESTORS:
-        warning = "few ancestors: these draws are near copies, log Z may be far too low and its ± too small"
-        say(console, shown(warning, style="bold yellow"))
+    for warning in data["warnings"]:
+        say(console, shown(f"warning: {warning}", style="bold yellow"))
     if not draws.status[0].ok:
         say(console, shown(f"{data['status']}: {data['meaning']}", style="bold yellow"))
     if draws.status[0] is Status.BOUND_VIOLATED:

@@ -5,7 +5,6 @@ together in one state of the model, which holds the rows that still grow and few
 """
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,85 +14,20 @@ from credence.core.keys import Key
 from credence.core.logspace import ess, inverse_cdf, log_mean_exp
 from credence.core.protocols import State, StepPrior, Target
 from credence.core.types import Completions, Prompts
-from credence.evidence.product import measure, twist
 from credence.prior.steps import row_numbers
-from credence.sample.resample import systematic
+from credence.sample.conditional_resample import resample_keeping
+from credence.sample.potential import log_potential
+from credence.sample.resample import lots, resample
+from credence.sample.retained import forced, log_prob, still_possible
+from credence.sample.rules import Rules
+from credence.sample.swarm import Swarm
 
 _KEEP = 0.75
 """Finished rows are dropped from the state once fewer than this share grow: copying a cache costs too."""
 
 
-@dataclass(eq=False)
-class Swarm:
-    """The particles of some islands. R = islands · K rows, island-major; the prompts are one an island.
-
-    Attributes:
-        islands: how many.
-        ids: (R, horizon) tokens.
-        mask: (R, horizon).
-        log_q: (R, horizon) nats under the proposal.
-        ended: (R,).
-        log_w: (R,) log weights since the island was last resampled.
-        log_twist: (R,) log ψ of the text so far, log_lik once it is final.
-        root: (R,) the first-generation particle that each descends from.
-        log_z: (islands,) log of the mean weights banked at resamplings.
-        resamplings: (islands,) how many there were.
-        readings: (R,) raw evidence values of the final texts, by name.
-        tokens: drawn so far.
-        close: draws that lay within the logits' error of another token.
-    """
-
-    islands: int
-    ids: Int[Tensor, "R T"]
-    mask: Bool[Tensor, "R T"]
-    log_q: Float[Tensor, "R T"]
-    ended: Bool[Tensor, " R"]
-    log_w: Float[Tensor, " R"]
-    log_twist: Float[Tensor, " R"]
-    root: Int[Tensor, " R"]
-    log_z: Float[Tensor, " islands"]
-    resamplings: Int[Tensor, " islands"]
-    readings: dict[str, Tensor] = field(default_factory=dict)
-    tokens: int = 0
-    close: int = 0
-
-    @staticmethod
-    def born(islands: int, particles: int, horizon: int, device: torch.device) -> "Swarm":
-        """Particles that have said nothing yet."""
-        rows = islands * particles
-        nats = torch.zeros(rows, dtype=torch.float64, device=device)
-        return Swarm(
-            islands,
-            torch.zeros(rows, horizon, dtype=torch.long, device=device),
-            torch.zeros(rows, horizon, dtype=torch.bool, device=device),
-            torch.zeros(rows, horizon, dtype=torch.float64, device=device),
-            torch.zeros(rows, dtype=torch.bool, device=device),
-            nats,
-            nats.clone(),
-            torch.arange(rows, device=device),
-            torch.zeros(islands, dtype=torch.float64, device=device),
-            torch.zeros(islands, dtype=torch.long, device=device),
-        )
-
-    @property
-    def particles(self) -> int:
-        """K."""
-        return len(self.ended) // self.islands
-
-    def completions(self, width: int) -> Completions:
-        """The first `width` tokens of every row; row r answers the prompt of its island."""
-        island = torch.arange(self.islands, device=self.ids.device).repeat_interleave(self.particles)
-        return Completions(self.ids[:, :width], self.mask[:, :width], self.ended, island, close_calls=self.close)
-
-    def pick(self, ancestor: Int[Tensor, " R"]) -> None:
-        """Put a copy of row ancestor[r] in the place of each row r."""
-        for name in ("ids", "mask", "log_q", "ended", "log_w", "log_twist", "root"):
-            setattr(self, name, getattr(self, name)[ancestor])
-        self.readings = {name: values[ancestor] for name, values in self.readings.items()}
-
-
 def grow(
-    key: Key, target: Target, prompts: Prompts, particles: int, threshold: float, proposal: StepPrior, first: int
+    key: Key, target: Target, prompts: Prompts, rules: Rules, first: int, path: Completions | None = None
 ) -> Swarm:
     """Grow one island a prompt to its end.
 
@@ -101,67 +35,79 @@ def grow(
         key: of the whole engine; island i of this piece draws as island first + i of all.
         target: prior and evidence.
         prompts: one an island, repeats allowed.
-        particles: K.
-        threshold: resample where ESS < threshold · K.
-        proposal: draws the tokens.
+        rules: how.
         first: number of the first island.
+        path: conditional SMC: the completion that one particle of each island follows, whatever the others do, and
+            that survives every resampling. It starts in a place at random.
+
+    Raises:
+        ConfigError: a prior or proposal that cannot be stepped, or whose completions differ.
+        ContractError: evidence or twist that breaks its law; a path that has no weight, and why.
     """
-    prior = target.prior
-    models = [proposal] if proposal is prior or not isinstance(prior, StepPrior) else [proposal, prior]
-    states: list[State] = [model.start(prompts, particles) for model in models]
+    models = rules.models(target.prior)
+    states: list[State] = [model.start(prompts, rules.particles) for model in models]
     logits = models[0].next_logits(states[0])
-    swarm = Swarm.born(len(prompts), particles, proposal.horizon, logits.device)
-    ends = torch.tensor(sorted(proposal.ends), device=logits.device)
-    rows = row_numbers(len(prompts), particles, first)
-    islands = torch.arange(first, first + len(prompts)).numpy()
+    swarm = Swarm.born(len(prompts), rules.particles, models[0].horizon, logits.device)
+    islands = torch.arange(first, first + len(prompts))
+    if path is not None:
+        start = torch.from_numpy(key.fold("kept").uniform(islands.numpy(), 0)).to(logits.device)
+        swarm.kept = (start * rules.particles).long()
+    ends = torch.tensor(sorted(models[0].ends), device=logits.device)
+    rows = row_numbers(len(prompts), rules.particles, first)
     present = torch.arange(len(rows), device=logits.device)  # the particle of each row in the states
-    for t in range(proposal.horizon):
+    horizon = models[0].horizon
+    for t in range(horizon):
         uniform = torch.from_numpy(key.fold("token").uniform(rows[present.cpu()].numpy(), t)).to(logits.device)
         token, log_q, margin = inverse_cdf(logits, uniform)
-        log_p = log_q if len(models) == 1 else _log_prob(models[1].next_logits(states[1]), token)
+        if path is not None:
+            token, log_q, margin = forced(swarm, path, t, present, logits, (token, log_q, margin))
+        log_p = log_q if len(models) == 1 else log_prob(models[1].next_logits(states[1]), token)
         alive = ~swarm.ended[present]
         where = present[alive]
         swarm.ids[where, t], swarm.mask[where, t], swarm.log_q[where, t] = token[alive], True, log_q[alive]
         swarm.ended[where] = torch.isin(token[alive], ends)
         swarm.tokens += int(alive.sum()) * len(models)
         swarm.close += int((margin[alive] < 16 * torch.finfo(logits.dtype).eps).sum())
-        last = t + 1 == proposal.horizon
-        after = _log_potential(target, prompts, swarm, where, t + 1, last)
+        last = t + 1 == horizon
+        after = _potential(target, rules, prompts, swarm, where, t, last)
         _reweigh(swarm, where, log_p[alive] - log_q[alive], after)
+        if path is not None:
+            still_possible(swarm, prompts, where, log_p[alive], t, last)
         if last or bool(swarm.ended.all()):
             break
-        lot = torch.from_numpy(key.fold("resample").uniform(islands, t)).to(logits.device)
-        ancestor = _resample(swarm, lot, threshold)
+        ancestor = _resample(swarm, rules, key, first, t)
         if bool(swarm.ended.all()):  # only finished particles survived
             break
         states, present = _follow(models, states, present, swarm.ended, ancestor)
         states = [m.extend(s, swarm.ids[present, t]) for m, s in zip(models, states, strict=True)]
         logits = models[0].next_logits(states[0])
+    swarm.least_ess = torch.minimum(swarm.least_ess, ess(swarm.log_w.view(swarm.islands, -1)))
     return swarm
 
 
-def _log_prob(logits: Float[Tensor, "rows V"], token: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-    return logits.gather(1, token[:, None]).squeeze(1).double() - torch.logsumexp(logits, -1).double()
-
-
-def _log_potential(
-    target: Target, prompts: Prompts, swarm: Swarm, where: Int[Tensor, " k"], width: int, last: bool
+def _potential(
+    target: Target, rules: Rules, prompts: Prompts, swarm: Swarm, where: Int[Tensor, " k"], t: int, last: bool
 ) -> Float[Tensor, " k"]:
-    """log ψ of these rows' texts so far: log_lik where they are final, the twist where they still grow.
+    """log ψ of these rows, whose last token is the t-th: asked anew where a segment ends, else as it was.
 
     The evidence sees each final text once; its readings are kept.
     """
-    rows = swarm.completions(width).rows(where)
-    final = rows.ended | last
-    out = torch.zeros(len(where), dtype=torch.float64, device=where.device)
-    if bool(final.any()):
-        out[final], readings = measure(target.evidence, prompts, rows.rows(final))
-        for name, values in readings.items():
-            blank = torch.full((len(swarm.ended),), math.nan, dtype=torch.float64, device=where.device)
-            swarm.readings.setdefault(name, blank)[where[final]] = values
-    if not bool(final.all()):
-        out[~final] = twist(target.evidence, prompts, rows.rows(~final))
-    return out
+    swarm.since[where] += 1
+    final = swarm.ended[where] | last
+    closed = final | rules.segments.closed(swarm.ids[where, t], swarm.since[where])
+    after = swarm.log_twist[where]
+    if not bool(closed.any()):
+        return after
+    rows = swarm.completions(t + 1).rows(where[closed])
+    after[closed], readings = log_potential(target.evidence, rules.twist, prompts, rows, final[closed])
+    for name, values in readings.items():
+        blank = torch.full((len(swarm.ended),), math.nan, dtype=torch.float64, device=where.device)
+        swarm.readings.setdefault(name, blank)[where[final]] = values
+    barred = where[torch.isneginf(after) & ~final & ~torch.isneginf(swarm.log_w[where])]
+    swarm.barred += torch.bincount(barred // swarm.particles, minlength=swarm.islands)
+    swarm.since[where[closed]] = 0
+    swarm.fresh[where[closed]] = True
+    return after
 
 
 def _reweigh(swarm: Swarm, where: Int[Tensor, " k"], log_ratio: Tensor, after: Tensor) -> None:
@@ -172,16 +118,26 @@ def _reweigh(swarm: Swarm, where: Int[Tensor, " k"], log_ratio: Tensor, after: T
     swarm.log_twist[where] = after
 
 
-def _resample(swarm: Swarm, uniform: Float[Tensor, " islands"], threshold: float) -> Int[Tensor, " R"] | None:
+def _resample(swarm: Swarm, rules: Rules, key: Key, first: int, t: int) -> Int[Tensor, " R"] | None:
     """Resample the islands that are due. Returns each row's ancestor, or None where no island was due."""
     log_w = swarm.log_w.view(swarm.islands, -1)
-    growing = ~swarm.ended.view(swarm.islands, -1).all(-1)
-    possible = ~torch.isneginf(log_w).all(-1)
-    due = growing & possible & (ess(log_w) < threshold * swarm.particles * (1 - 1e-9))
+    ended = swarm.ended.view(swarm.islands, -1)
+    dead = torch.isneginf(log_w)
+    looked = (swarm.fresh.view(swarm.islands, -1) | ended | dead).all(-1)
+    now = ess(log_w)
+    swarm.least_ess = torch.where(looked, torch.minimum(swarm.least_ess, now), swarm.least_ess)
+    swarm.fresh[looked.repeat_interleave(swarm.particles)] = False
+    due = looked & ~ended.all(-1) & ~dead.all(-1) & (now < rules.threshold * swarm.particles * (1 - 1e-9))
     if not bool(due.any()):
         return None
+    lot = lots(rules.scheme, key.fold("resample"), swarm.islands, swarm.particles, t, first).to(log_w.device)
     index = torch.arange(swarm.particles, device=log_w.device).repeat(swarm.islands, 1)
-    index[due] = systematic(log_w[due], uniform[due])
+    if swarm.kept is None:
+        index[due] = resample(rules.scheme, log_w[due], lot[due])
+    else:
+        islands = torch.arange(first, first + swarm.islands).numpy()
+        place = torch.from_numpy(key.fold("kept").uniform(islands, t + 1)).to(log_w.device)
+        index[due], swarm.kept[due] = resample_keeping(rules.scheme, log_w[due], swarm.kept[due], lot[due], place[due])
     ancestor = (index + swarm.particles * torch.arange(swarm.islands, device=log_w.device)[:, None]).flatten()
     swarm.log_z, reset = _settle(swarm.log_z, log_w, due)
     swarm.log_w = reset.flatten()
