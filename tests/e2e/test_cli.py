@@ -215,7 +215,7 @@ def test_sample_names_the_nearest_engine(byte_rewards: str) -> None:
 
 
 def test_sample_from_a_realigned_policy(tiny: str, other: str, tmp_path: Path) -> None:
-    """At to = beta the product is the policy itself: log Z is 0, and nothing is lost token by token; elsewhere it is."""
+    """At to = beta the product is the policy itself: log Z is 0, and nothing is lost a token; elsewhere it is."""
     (tmp_path / "c.toml").write_text(
         f'[prior]\nmodel = "{tiny}"\nhorizon = 4\n[evidence.realign]\npolicy = "{other}"\nbeta = 0.1\nto = 0.1\n'
     )
