@@ -1,72 +1,45 @@
-"""TOY-A of the science notes, section 0: 31 sequences, no random numbers, every quantity known to ten digits."""
+"""The toys of `credence.testing`, under the name by which tests know them."""
 
-import math
+from credence.testing.toys import (
+    BETA,
+    EOS,
+    HORIZON,
+    TWO_END,
+    TWO_HORIZON,
+    A,
+    B,
+    code,
+    policy_logits,
+    prior_logits,
+    toy_a,
+    toy_policy,
+    toy_prior,
+    toy_prompts,
+    toy_reward,
+    toy_two,
+    two_logits,
+    two_prompts,
+    two_reward,
+)
 
-from credence.core.types import Prompts
-from credence.evidence.ended import Ended
-from credence.evidence.reward import Reward
-from credence.posterior.posterior import Posterior
-from credence.prior.table import TablePrior
-
-A, B, EOS = 0, 1, 2
-HORIZON = 4
-BETA = 0.5
-
-
-def code(tokens: tuple[int, ...]) -> int:
-    return sum((token + 1) * 3**i for i, token in enumerate(tokens))
-
-
-def prior_logits(tokens: tuple[int, ...]) -> list[float]:
-    return [math.sin(1 + 2 * code(tokens) + 3 * k) for k in range(3)]
-
-
-def policy_logits(tokens: tuple[int, ...]) -> list[float]:
-    return [x + 0.8 * math.cos(2 + code(tokens) + 1.7 * k) for k, x in enumerate(prior_logits(tokens))]
-
-
-def toy_reward(prompts: list, completions: list[tuple[int, ...]]) -> list[float]:
-    return [math.sin(1 + 0.7 * code(tokens)) for tokens in completions]
-
-
-def toy_prior() -> TablePrior:
-    return TablePrior(prior_logits, 3, EOS, HORIZON)
-
-
-def toy_policy() -> TablePrior:
-    return TablePrior(policy_logits, 3, EOS, HORIZON)
-
-
-def toy_prompts() -> Prompts:
-    return toy_prior().codec.prompts([()])
-
-
-def toy_a(beta: float = BETA) -> Posterior:
-    return Posterior(toy_prior(), Reward(toy_reward, beta, bound=1.0))
-
-
-# A second toy, where everything depends on the prompt: four tokens, two prompts of unlike length, one of which holds
-# the end token, and a reward that reads prompt and reply.
-
-TWO_END, TWO_HORIZON = 3, 3
-
-
-def two_logits(tokens: tuple[int, ...]) -> list[float]:
-    place = sum((token + 1) * 4**i for i, token in enumerate(tokens))
-    return [1.3 * math.cos(0.3 + 1.3 * place + 2.1 * k) for k in range(4)]
-
-
-def two_reward(prompts: list[tuple[int, ...]], completions: list[tuple[int, ...]]) -> list[float]:
-    return [
-        math.sin(0.5 + 0.9 * code(prompt + reply)) - 0.2 * len(reply)
-        for prompt, reply in zip(prompts, completions, strict=True)
-    ]
-
-
-def toy_two(on_prefix: bool = False) -> Posterior:
-    prior = TablePrior(two_logits, 4, TWO_END, TWO_HORIZON)
-    return Posterior(prior, Reward(two_reward, 0.4, on_prefix=on_prefix, bound=0.8) * Ended(-0.7))
-
-
-def two_prompts() -> Prompts:
-    return toy_two().prior.codec.prompts([(0,), (2, 3, 1)])
+__all__ = [
+    "BETA",
+    "EOS",
+    "HORIZON",
+    "TWO_END",
+    "TWO_HORIZON",
+    "A",
+    "B",
+    "code",
+    "policy_logits",
+    "prior_logits",
+    "toy_a",
+    "toy_policy",
+    "toy_prior",
+    "toy_prompts",
+    "toy_reward",
+    "toy_two",
+    "two_logits",
+    "two_prompts",
+    "two_reward",
+]
