@@ -52,7 +52,9 @@ def sample(
     prompts = posterior.prior.codec.prompts(asked.given, asked.columns)
     found, why = _drawn(checked, sampler, posterior, prompts, as_json)
     _refuse_impossible(found, posterior, name)
-    head = {"engine": name, "guarantee": GUARANTEE_OF_PRIOR if name == "prior" else sampler.guarantee.value}
+    promised = GUARANTEE_OF_PRIOR if name == "prior" else sampler.guarantee.value
+    looked = set(checked.sample.stop.rules) - {"draws"}
+    head = {"engine": name, "guarantee": promised + (LOOKED if looked else "")}
     if as_json:
         told = [_as_data(d, name) | ({"stopped_by": w} if w else {}) for d, w in zip(found, why, strict=True)]
         emit({**head, "n": checked.sample.size, "config": checked.model_dump(), "prompts": told})
@@ -65,6 +67,8 @@ def sample(
 
 SHOWN = 12
 """Most replies printed of a prompt under a stop rule."""
+
+LOOKED = "; stopped by a rule that looks at the draws, so log Z is consistent, no longer unbiased"
 
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 
