@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from credence.core.errors import CredenceError
     from credence.core.keys import Key
     from credence.core.types import Draws, Prompts
-    from credence.evidence.classifier import vader
     from credence.evidence.constraint import between, contains, matches
     from credence.evidence.ended import Ended
     from credence.evidence.reward import Reward
+    from credence.evidence.sentiment import Sentiment, vader
     from credence.learn.loop import fit
     from credence.posterior.exact import enumerate_posterior
     from credence.posterior.posterior import Posterior
@@ -41,6 +41,7 @@ __all__ = [
     "Prompts",
     "Rejection",
     "Reward",
+    "Sentiment",
     "TablePrior",
     "between",
     "contains",
@@ -64,6 +65,7 @@ _ROOMS = {
     "Prompts": "core.types",
     "Rejection": "sample.rejection",
     "Reward": "evidence.reward",
+    "Sentiment": "evidence.sentiment",
     "TablePrior": "prior.table",
     "between": "evidence.constraint",
     "contains": "evidence.constraint",
@@ -72,7 +74,7 @@ _ROOMS = {
     "load": "prior.load",
     "matches": "evidence.constraint",
     "reshape": "prior.reshape",
-    "vader": "evidence.classifier",
+    "vader": "evidence.sentiment",
 }
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from credence.core.keys import Key
-from credence.core.protocols import Evidence, StepPrior
 from credence.dialogue.engines import Watched
 from credence.evidence.feedback import Feedback, Head
 from credence.prior.features import Centred, PooledHidden, language_model
 from credence.prior.load import load
 from credence.prior.reshape import Reshaped, reshape
+from credence.testing import check_evidence, check_step_prior
 from tests import talking
 from tests.toys import toy_prior, toy_prompts
 
@@ -26,7 +26,7 @@ def test_a_watched_prior_is_the_prior(prior: Reshaped) -> None:
     for inner, prompts in ((toy_prior(), toy_prompts()), (prior, prior.codec.prompts(["hi", "你好"]))):
         ticks: list[int] = []
         watched = Watched(inner, lambda ticks=ticks: ticks.append(1))
-        assert isinstance(watched, StepPrior)
+        check_step_prior(watched, prompts, 5, tolerance=1e-5, tokens=0, leaves=100).require()
         rows, log_q = inner.sample(Key(3), prompts, 5)
         same, same_q = watched.sample(Key(3), prompts, 5)
         assert torch.equal(rows.ids, same.ids)
@@ -41,12 +41,4 @@ def test_feedback_reads_each_row_by_itself(prior: Reshaped) -> None:
     root = torch.randn(9, 9, generator=rng, dtype=torch.float64)
     head = Head(torch.randn(9, generator=rng, dtype=torch.float64), root @ root.T / 9, torch.ones(8).double())
     evidence = Feedback(Centred(PooledHidden(language_model(prior)), prior, Key(0)), head, rule="pessimistic")
-    assert isinstance(evidence, Evidence)
-    rows, _ = prior.sample(Key(1), prompts, 6)
-    nats = evidence.log_lik(prompts, rows)
-    assert nats.dtype == torch.float64
-    assert bool(torch.isfinite(nats).all())
-    order = torch.tensor([7, 0, 11, 3, 3])
-    assert torch.allclose(evidence.log_lik(prompts, rows.rows(order)), nats[order], atol=1e-5)
-    both = (evidence * evidence).log_lik(prompts, rows)
-    assert torch.allclose(both, 2 * nats)
+    check_evidence(evidence, prior, prompts, 6, Key(1), tolerance=1e-5).require()

@@ -1,4 +1,4 @@
-"""Laws of every Evidence: nats of the right shape, the same for a row wherever it stands, twists that end well."""
+"""Every piece of evidence against the laws of `credence.testing`."""
 
 import math
 
@@ -7,13 +7,15 @@ import torch
 
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, PrefixEvidence
-from credence.core.types import Completions, Prompts
 from credence.evidence.constraint import Constraint
 from credence.evidence.ended import Ended
 from credence.evidence.product import twist
 from credence.evidence.reward import Reward
 from credence.evidence.sentence import Exactly, Near
+from credence.evidence.sentiment import Sentiment
+from credence.testing import Verdict, check_evidence, check_prefix_evidence
 from tests.toys import toy_prior, toy_reward
+from tests.worded import Words
 
 
 def forbidding(prompts: list, completions: list) -> list[float]:
@@ -33,75 +35,29 @@ EVIDENCE = {
     "exactly": Exactly((1, 0, 2), 3.0, -1.0),
     "point mass": Exactly((1, 0, 2), 0.0, -math.inf),
     "near": Near((1, 0, 2), 0.5),
+    "sentiment": Words(Sentiment(0.2)),
+    "bad mood, at the end alone": Words(Sentiment(0.5, -1, on_prefix=False)),
     "tempered": ON_PREFIX**0.3,
     "tempered product": (REWARD * Ended(-1.0)) ** 2.0,
 }
 
 
-@pytest.fixture(scope="module")
-def prompts() -> Prompts:
-    return toy_prior().codec.prompts([(), (0,), (1, 0)])
-
-
-@pytest.fixture(scope="module")
-def completions(prompts: Prompts) -> Completions:
-    return toy_prior().sample(Key(3), prompts, 20)[0]
-
-
 @pytest.mark.parametrize("evidence", EVIDENCE.values(), ids=EVIDENCE)
-class TestEvidence:
-    def test_is_nats_a_row(self, evidence: Evidence, prompts: Prompts, completions: Completions) -> None:
-        nats = evidence.log_lik(prompts, completions)
-        assert nats.shape == (60,)
-        assert nats.dtype == torch.float64
-        assert not bool((torch.isnan(nats) | torch.isposinf(nats)).any())
-        assert isinstance(evidence, Evidence)
-        for values in evidence.readings(prompts, completions).values():
-            assert values.shape == (60,)
+def test_it_keeps_the_laws(evidence: Evidence) -> None:
+    prompts = toy_prior().codec.prompts([(), (0,), (1, 0)])
+    check = check_prefix_evidence if isinstance(evidence, PrefixEvidence) else check_evidence
+    found = check(evidence, toy_prior(), prompts).require()
+    if isinstance(evidence, PrefixEvidence):  # rejects draws that show nothing of twists
+        assert all(law.verdict is Verdict.KEPT for law in found.laws[-5:])
 
-    def test_rows_do_not_see_each_other(self, evidence: Evidence, prompts: Prompts, completions: Completions) -> None:
-        nats = evidence.log_lik(prompts, completions)
-        index = torch.tensor([41, 3, 3, 59, 20])
-        assert torch.equal(evidence.log_lik(prompts, completions.rows(index)), nats[index])
 
-    def test_twist_is_log_lik_at_the_end(self, evidence: Evidence, prompts: Prompts, completions: Completions) -> None:
-        ended = completions.rows(completions.ended)
-        assert 0 < len(ended) < 60
-        assert torch.equal(twist(evidence, prompts, ended), evidence.log_lik(prompts, ended))
-        mixed = twist(evidence, prompts, completions)
-        assert torch.equal(mixed[completions.ended], evidence.log_lik(prompts, ended))
-
-    def test_twist_of_an_unfinished_text_is_never_nan(
-        self, evidence: Evidence, prompts: Prompts, completions: Completions
-    ) -> None:
-        open_rows = torch.nonzero(completions.lengths > 2).flatten()
-        cut = completions.rows(open_rows)
-        prefix = Completions(cut.ids[:, :2], cut.mask[:, :2], torch.zeros(len(cut), dtype=torch.bool), cut.prompt)
-        found = twist(evidence, prompts, prefix)
-        assert found.shape == (len(cut),)
-        assert not bool((torch.isnan(found) | torch.isposinf(found)).any())
-
-    def test_power_one_is_itself_and_powers_multiply(
-        self, evidence: Evidence, prompts: Prompts, completions: Completions
-    ) -> None:
-        nats = evidence.log_lik(prompts, completions)
-        assert torch.equal((evidence**1.0).log_lik(prompts, completions), nats)  # pyright: ignore
-        assert torch.allclose(
-            ((evidence**0.5) ** 0.5).log_lik(prompts, completions),  # pyright: ignore
-            (evidence**0.25).log_lik(prompts, completions),  # pyright: ignore
-        )
-
-    def test_square_is_the_product_with_itself(
-        self, evidence: Evidence, prompts: Prompts, completions: Completions
-    ) -> None:
-        twice = (evidence * evidence).log_lik(prompts, completions)  # pyright: ignore
-        assert torch.allclose(twice, (evidence**2.0).log_lik(prompts, completions))  # pyright: ignore
-
-    def test_no_value_exceeds_the_stated_bound(
-        self, evidence: Evidence, prompts: Prompts, completions: Completions
-    ) -> None:
-        bound = getattr(evidence, "max_log_lik", math.inf)
-        assert float(evidence.log_lik(prompts, completions).max()) <= bound
+def test_evidence_that_says_nothing_of_prefixes_twists_at_the_end_alone() -> None:
+    evidence, prompts = EVIDENCE["constraint"], toy_prior().codec.prompts([(), (0,)])
+    completions, _ = toy_prior().sample(Key(3), prompts, 20)
+    found, ended = twist(evidence, prompts, completions), completions.ended
+    assert 0 < int(ended.sum()) < 40
+    assert torch.equal(found[ended], evidence.log_lik(prompts, completions.rows(ended)))
+    assert bool((found[~ended] == 0).all())
 
 
 def test_prefix_evidence_is_told_by_its_door() -> None:

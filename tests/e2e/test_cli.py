@@ -175,6 +175,7 @@ def test_sample_stops_by_its_rules(byte_rewards: str) -> None:
     asked = ("sample", byte_rewards, "--prompt", TALK[0], "--prompt", TALK[1])
     found = data(*asked)
     assert [p["stopped_by"] for p in found["prompts"]] == ["log_z_se", "log_z_se"]
+    assert found["guarantee"].endswith("no longer unbiased")
     assert all(p["log_z_se"] <= 0.2 and p["info"]["draws"] == len(p["draws"]) for p in found["prompts"])
     assert data(*asked, "--tokens", "1")["prompts"][0]["stopped_by"] == "tokens"
     said = call(*asked, "--se", "0.0001", "--set", "sample.stop.draws=40", "-n", "20").stdout

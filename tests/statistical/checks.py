@@ -11,11 +11,10 @@ import math
 import warnings
 
 import torch
-from scipy.stats import chi2
 
 from credence.core.keys import Key
 from credence.core.status import Status
-from credence.core.types import Draws, Prompts
+from credence.core.types import Draws
 from credence.evidence.constraint import Constraint
 from credence.evidence.reward import Reward
 from credence.posterior.exact import Exact, enumerate_posterior
@@ -28,61 +27,9 @@ from credence.sample.rejection import Rejection
 from credence.sample.smc import SMC
 from credence.sample.soft_best_of_n import SoftBestOfN, soft_best_of_n_law
 from credence.sample.stop import Stop, draw_until
+from credence.testing.compare import ALARM
+from credence.testing.statistics import copies, p_law, p_unbiased
 from tests.toys import toy_a, toy_policy, toy_prompts, toy_reward, toy_two, two_prompts
-
-ALARM = 1e-6
-"""Chance that a right engine is called wrong, each check."""
-
-
-def copies(prompts: Prompts, runs: int) -> Prompts:
-    """`runs` independent runs of each prompt: all of the first prompt, then all of the second."""
-    return prompts.take([b for b in range(len(prompts)) for _ in range(runs)])
-
-
-def features(sequence: tuple[int, ...], end: int) -> list[float]:
-    """Test functions: 1, what it starts with, how long it is, whether it ended, something that tells all apart."""
-    code = sum((token + 1) * 5**i for i, token in enumerate(sequence))
-    return [1.0, float(sequence[0] == 0), float(len(sequence)), float(sequence[-1] == end), 1.5 + math.sin(2.0 * code)]
-
-
-def p_unbiased(draws: Draws, exacts: list[Exact], end: int) -> float:
-    """p-value of E[Ẑ Σ w̄ f] = Z E_p*[f] for all features and prompts; the draws are of copies(prompts, runs)."""
-    count = len(draws.prompts)
-    runs, n = count // len(exacts), len(draws.log_w) // count
-    values = torch.tensor([features(s, end) for s in draws.texts()], dtype=torch.float64).view(len(exacts), runs, n, -1)
-    weights = draws.weights().view(len(exacts), runs, n, 1)
-    log_z = draws.log_z.view(len(exacts), runs)
-    least = 1.0
-    tests = len(exacts) * values.shape[-1]
-    for b, exact in enumerate(exacts):
-        truth = torch.tensor([features(s, end) for s in exact.sequences], dtype=torch.float64)
-        mean = (torch.exp(exact.log_p)[:, None] * truth).sum(0)
-        ratio = torch.exp(log_z[b] - exact.log_z)[:, None] * (weights[b] * values[b]).sum(1) / mean
-        z = (ratio.mean(0) - 1) / ratio.std(0) * math.sqrt(runs)
-        least = min(least, *(tests * math.erfc(abs(float(x)) / math.sqrt(2)) for x in z))
-    return least
-
-
-def p_law(draws: Draws, exact: Exact, log_law: torch.Tensor) -> float:
-    """p-value that equally weighted draws follow this law, by chi-square; cells expected under 20 times are pooled."""
-    return p_texts(draws.texts(), exact, log_law)
-
-
-def p_texts(texts: list[tuple[int, ...]], exact: Exact, log_law: torch.Tensor) -> float:
-    """The same of texts."""
-    place, total = exact.index(), len(texts)
-    if total < 500:
-        raise RuntimeError(f"{total} draws: too few for this check to see anything")
-    observed = torch.bincount(torch.tensor([place[s] for s in texts]), minlength=len(place)).double()
-    expected = total * torch.exp(log_law)
-    order = expected.argsort(descending=True)
-    observed, expected = observed[order], expected[order]
-    cells = int((expected >= 20).sum())
-    if cells < len(place):  # the rest as one cell, joined to the smallest if it is small itself
-        cells -= int(expected[cells:].sum() < 20)
-        observed = torch.cat([observed[:cells], observed[cells:].sum(0, keepdim=True)])
-        expected = torch.cat([expected[:cells], expected[cells:].sum(0, keepdim=True)])
-    return float(chi2.sf(float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1))
 
 
 def hold(p: float, what: str) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
-COMMANDS = ("run", "control", "sample", "score", "kl", "chat", "diagnose", "ask", "models", "init")
+COMMANDS = ("run", "control", "sample", "beta", "score", "kl", "chat", "diagnose", "ask", "models", "init")
 GROUPS = {"dialogue": ("train", "update"), "knowledge": ("show", "import", "fit")}
 
 

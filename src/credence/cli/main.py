@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from credence.cli.ask import ask
+from credence.cli.beta import beta
 from credence.cli.chat import chat
 from credence.cli.chat_errors import Spoken
 from credence.cli.control import control
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, control, sample, score, kl, chat, diagnose, ask, models, init):
+for command in (run, control, sample, beta, score, kl, chat, diagnose, ask, models, init):
     app.command(cls=Spoken if command is chat else None)(command)
 dialogue.command()(update)
 app.add_typer(dialogue)

@@ -51,7 +51,9 @@ def sample(
     prompts = posterior.prior.codec.prompts(asked.given, asked.columns)
     found, why, heard = _drawn(checked, sampler, posterior, prompts, as_json)
     _refuse_impossible(found, posterior, checked)
-    head = {"engine": name, "guarantee": GUARANTEE_OF_PRIOR if table is None else sampler.guarantee.value}
+    promised = GUARANTEE_OF_PRIOR if table is None else sampler.guarantee.value
+    looked = set(checked.sample.stop.rules) - {"draws"}
+    head = {"engine": name, "guarantee": promised + (LOOKED if looked else "")}
     if as_json:
         told = [as_data(d, table) | ({"stopped_by": w} if w else {}) for d, w in zip(found, why, strict=True)]
         whole = {"n": checked.sample.size, "warnings": heard, "config": checked.model_dump(), "prompts": told}
@@ -62,6 +64,8 @@ def sample(
     for draws, reason in zip(found, why, strict=True):
         show(console, draws, name, table, _stopped(checked, draws, reason))
 
+
+LOOKED = "; stopped by a rule that looks at the draws, so log Z is consistent, no longer unbiased"
 
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 

@@ -1,7 +1,7 @@
 """The reward–KL frontier from prior draws: the best reward that any law can have at each divergence from the prior."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from credence.core.logspace import normalise
 from credence.diagnose.weights import pareto_k, pareto_threshold
 from credence.posterior.path import solve_increasing
 
-_ROOM = 2.0
+ROOM = 2.0
 """n draws express a divergence of at most log n; this many nats below it they still do so well (SCIENCE 8)."""
 
 
@@ -25,18 +25,21 @@ class Optimum(NamedTuple):
     trusted: bool
 
 
-class _Prompt(NamedTuple):
+class Pool(NamedTuple):
+    """One prompt's draws, (n,) each: reward, nats of the other evidence, log weight as draws of the prior."""
+
     reward: Tensor
     other: Tensor
     measure: Tensor
 
 
-def _prompts(
-    rewards: Sequence[Tensor], other: Sequence[Tensor] | None, measure: Sequence[Tensor] | None
-) -> list[_Prompt]:
+def pools(
+    rewards: Sequence[Tensor], other: Sequence[Tensor] | None = None, measure: Sequence[Tensor] | None = None
+) -> list[Pool]:
+    """Checked draws, one pool a prompt; arguments and errors as for `frontier`."""
     if not rewards or any(len(given) != len(rewards) for given in (other, measure) if given is not None):
         raise ShapeError("rewards, other and measure need one tensor a prompt, and at least one prompt.")
-    out: list[_Prompt] = []
+    out: list[Pool] = []
     for b, given in enumerate(rewards):
         r = given.detach().double().cpu()
         zero = torch.zeros_like(r)
@@ -46,11 +49,11 @@ def _prompts(
             raise ShapeError(f"prompt {b}: rewards, other and measure need one and the same axis of draws.")
         if bool(torch.isnan(r + evidence + base).any() | torch.isposinf(r).any()):
             raise ContractError(f"prompt {b}: NaN or +inf among rewards, other evidence or measure.")
-        out.append(_Prompt(r, evidence, base))
+        out.append(Pool(r, evidence, base))
     return out
 
 
-def _at(prompt: _Prompt, lam: float) -> tuple[float, float, Tensor]:
+def tilted(prompt: Pool, lam: float) -> tuple[float, float, Tensor]:
     """KL(p_λ‖π0), E[r] and the log weights of one prompt at λ = 1/β."""
     never = torch.isneginf(prompt.reward) | torch.isneginf(prompt.other) | torch.isneginf(prompt.measure)
     nats = torch.where(never, -math.inf, prompt.other + lam * prompt.reward.masked_fill(never, 0.0))
@@ -63,9 +66,10 @@ def _at(prompt: _Prompt, lam: float) -> tuple[float, float, Tensor]:
     return max(kl, 0.0), float((share[kept] * prompt.reward[kept]).sum()), prompt.measure + nats
 
 
-def _trusted(kl: float, log_w: Tensor) -> bool:
+def carried(kl: float, log_w: Tensor) -> bool:
+    """Whether these draws can be trusted at a divergence of `kl` nats: KL < log n − 2, and a tame tail."""
     n = log_w.numel()
-    return kl < math.log(n) - _ROOM and pareto_k(log_w) < pareto_threshold(n)
+    return kl < math.log(n) - ROOM and pareto_k(log_w) < pareto_threshold(n)
 
 
 def frontier(
@@ -96,13 +100,13 @@ def frontier(
     """
     if any(not (beta > 0 and math.isfinite(beta)) for beta in betas):
         raise ConfigError(f"betas {list(betas)}: each must be finite and above 0, in reward units per nat.")
-    prompts = _prompts(rewards, other, measure)
+    prompts = pools(rewards, other, measure)
     out: list[Optimum] = []
     for beta in betas:
-        found = [_at(p, 1 / beta) for p in prompts]
+        found = [tilted(p, 1 / beta) for p in prompts]
         kl = sum(f[0] for f in found) / len(found)
         reward = sum(f[1] for f in found) / len(found)
-        out.append(Optimum(float(beta), kl, reward, exact or all(_trusted(k, w) for k, _, w in found)))
+        out.append(Optimum(float(beta), kl, reward, exact or all(carried(k, w) for k, _, w in found)))
     return out
 
 
@@ -121,24 +125,71 @@ def beta_for_kl(
         ConfigError: the budget lies outside what these draws reach: from that of the other evidence alone to that of
             the best draw of each prompt, and (unless `exact`) below log n − 2.
     """
-    prompts = _prompts(rewards, other, measure)
+    prompts = pools(rewards, other, measure)
     if not (kl > 0 and math.isfinite(kl)):
         raise ConfigError(f"kl={kl}: a budget in nats must be finite and above 0 (0 is the prior itself).")
+    room = math.inf if exact else math.log(min(p.reward.numel() for p in prompts)) - ROOM
 
     def mean_kl(lam: float) -> float:
-        return sum(_at(p, lam)[0] for p in prompts) / len(prompts)
+        return sum(tilted(p, lam)[0] for p in prompts) / len(prompts)
 
-    least = mean_kl(0.0)
-    room = math.inf if exact else math.log(min(p.reward.numel() for p in prompts)) - _ROOM
-    finite = [p.reward[torch.isfinite(p.reward)] for p in prompts]
-    spread = max(float(r.max() - r.min()) if r.numel() else 0.0 for r in finite)
-    high = 1 / spread if spread > 0 else 1.0
-    while mean_kl(high) < kl and high * spread < 1e12 and spread > 0:
-        high *= 2
-    most = min(mean_kl(high), room)
+    least, most = mean_kl(0.0), min(mean_kl(_strong(prompts, lambda lam: mean_kl(lam) > room)), room)
     if not least < kl <= most:
         raise ConfigError(
             f"kl={kl:g} nats cannot be had from these draws: they reach from {least:.4g} to {max(most, least):.4g} "
             "(n draws a prompt say nothing beyond log n − 2). Ask for less, or take more draws."
         )
+    high = _strong(prompts, lambda lam: mean_kl(lam) >= kl)
     return 1 / solve_increasing(mean_kl, kl, 0.0, high, high * 1e-14)
+
+
+def beta_for_reward(
+    rewards: Sequence[Tensor],
+    goal: float,
+    other: Sequence[Tensor] | None = None,
+    measure: Sequence[Tensor] | None = None,
+    exact: bool = False,
+) -> float:
+    """The β at which the mean over prompts of E_p*[r] is `goal`, in reward units.
+
+    Arguments are those of `frontier`. dE/dλ = Var_p*[r] ≥ 0 whatever the other evidence, so the answer is unique.
+
+    Raises:
+        ConfigError: the goal lies outside what these draws reach: from the mean under the other evidence alone to that
+            of the best draw of each prompt, and (unless `exact`) to where KL(p*‖π0) is log n − 2.
+    """
+    prompts = pools(rewards, other, measure)
+    if not math.isfinite(goal):
+        raise ConfigError(f"reward={goal}: a finite number of reward units is needed.")
+    room = math.inf if exact else math.log(min(p.reward.numel() for p in prompts)) - ROOM
+
+    def kl(lam: float) -> float:
+        return sum(tilted(p, lam)[0] for p in prompts) / len(prompts)
+
+    def mean(lam: float) -> float:
+        return sum(tilted(p, lam)[1] for p in prompts) / len(prompts)
+
+    least, far = mean(0.0), _strong(prompts, lambda lam: kl(lam) > room)
+    if kl(far) > room:
+        far = solve_increasing(kl, room, 0.0, far, far * 1e-9) if kl(0.0) < room else 0.0
+    most = mean(far)
+    if not least < goal <= most:
+        raise ConfigError(
+            f"reward={goal:g} cannot be had from these draws: they reach from {least:.4g}, the mean without this "
+            f"reward, to {most:.4g} (n draws a prompt say nothing beyond a KL of log n − 2). Ask for less, or take "
+            "more draws."
+        )
+    high = min(far, _strong(prompts, lambda lam: mean(lam) >= goal))
+    return 1 / solve_increasing(mean, goal, 0.0, high, high * 1e-14)
+
+
+def _strong(prompts: Sequence[Pool], reached: Callable[[float], bool]) -> float:
+    """A λ at which the goal is reached, or beyond which nothing changes: all weight is on the best draws."""
+    finite = [p.reward[torch.isfinite(p.reward)] for p in prompts]
+    spread = max(float(r.max() - r.min()) if r.numel() else 0.0 for r in finite)
+    if spread == 0:
+        return 1.0
+    high = 1 / spread
+    while not reached(high) and high * spread < 1e12:
+        high *= 2
+    return high

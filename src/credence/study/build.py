@@ -14,6 +14,7 @@ from credence.evidence.constraint import Constraint, between, contains, matches
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
 from credence.evidence.reward import Reward
+from credence.evidence.sentiment import Sentiment
 from credence.posterior.posterior import Posterior
 from credence.prior.hf import LMPrior
 from credence.prior.load import load
@@ -28,7 +29,7 @@ from credence.study.config import (
 )
 from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.experts import experts
-from credence.study.functions import ANSWER, load_function
+from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
 
 
@@ -62,11 +63,12 @@ def evidence(config: Job, answers: Sequence[str] = (), prior: StepPrior | None =
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
 
-def _reward(config: RewardConfig, run: Job, answers: Sequence[str]) -> Reward:
+def _reward(config: RewardConfig, run: Job, answers: Sequence[str]) -> Reward | Sentiment:
+    if config.fn == VADER:
+        return _sentiment(config)
     fn = load_function(config.fn, run.folder, answers)
     name = config.name or (ANSWER if config.fn == ANSWER else str(getattr(fn, "__name__", "reward")))
     parts: Mapping[str, RewardFunction] = getattr(fn, "parts", {})
-    bound = 1.0 if config.bound is None and config.fn == "vader" else config.bound
     if config.weight < 0:
         fn, name = _negated(fn), f"-{name}"
     return Reward(
@@ -75,9 +77,20 @@ def _reward(config: RewardConfig, run: Job, answers: Sequence[str]) -> Reward:
         name=name,
         on_prefix=config.on_prefix,
         timeout=config.timeout,
-        bound=math.inf if bound is None else bound,
+        bound=math.inf if config.bound is None else config.bound,
         parts=parts,
     )
+
+
+def _sentiment(config: RewardConfig) -> Sentiment:
+    if config.bound is not None and config.bound < 1:
+        raise ConfigError(
+            f"evidence.reward.bound = {config.bound:g} with fn = {VADER!r}: VADER's compound reaches 1. Remove bound, "
+            "it is known."
+        )
+    sign = 1 if config.weight > 0 else -1
+    name = config.name and (config.name if sign > 0 else f"-{config.name}")
+    return Sentiment(config.beta / abs(config.weight), sign, config.on_prefix, name, config.timeout)
 
 
 def _negated(fn: Callable[..., Sequence[float]]) -> Callable[..., list[float]]:

@@ -12,7 +12,8 @@ from typing import cast
 from credence.core.errors import ConfigError, nearest
 from credence.study.data import read_text
 
-BUILTIN = ("vader", "overlap", "polite", "brief", "turn", "solved")
+VADER = "vader"
+BUILTIN = (VADER, "overlap", "polite", "brief", "turn", "solved")
 ANSWER = "answer"
 """AnswerCorrect, calibrated on reference answers: it exists only where there are some, in a dialogue run."""
 
@@ -80,8 +81,8 @@ def load_function(spec: str, folder: Path, answers: Sequence[str] = ()) -> Calla
         from credence.evidence.embedding import load_embedder
 
         return AnswerCorrect.calibrated(load_embedder(), answers)
-    if spec == "vader":
-        from credence.evidence.classifier import vader
+    if spec == VADER:
+        from credence.evidence.sentiment import vader
 
         return vader
     if spec in BUILTIN:
