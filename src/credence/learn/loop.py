@@ -13,7 +13,7 @@ from credence.core.protocols import Batch, Policy, Prior
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
 from credence.learn.checkpoint import Checkpoints
-from credence.learn.collect import Collector, Learner, Record, Schedule, troubles
+from credence.learn.collect import Collector, Learner, Record, Schedule, ValueLearner, troubles
 from credence.learn.resume import Brought, Saver, origin
 from credence.posterior.posterior import Posterior
 
@@ -86,7 +86,7 @@ def fit(
     posterior: Posterior | Schedule,
     policy: Policy,
     prompts: Prompts,
-    learner: Learner,
+    learner: Learner | ValueLearner,
     key: Key,
     steps: int,
     *,
@@ -282,7 +282,7 @@ class _Best:
         self.out.policy.restore(self.state)
 
 
-def _rate(learner: Learner, step: int, progress: float) -> float:
+def _rate(learner: Learner | ValueLearner, step: int, progress: float) -> float:
     return learner.lr * min(1.0, step / max(1, learner.warmup)) * (1 - 0.9 * min(1.0, progress))
 
 
