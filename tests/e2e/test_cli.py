@@ -234,6 +234,34 @@ def test_sample_from_a_realigned_policy(tiny: str, other: str, tmp_path: Path) -
     assert "nothing is trained towards it" in call("run", config, code=2).stderr
 
 
+def test_sample_by_a_value_of_prefixes(tiny: str, byte_rewards: str, tmp_path: Path) -> None:
+    """A run's folder with a value in it: as SMC's twist, and as the policy that it guides; on another prior refused."""
+    import torch
+
+    from credence.core.keys import Key
+    from credence.prior.guided import guided_policy
+    from credence.prior.guided_file import save_guide
+    from credence.prior.load import load
+    from credence.prior.reshape import reshape
+
+    guide = guided_policy(reshape(load(tiny, horizon=4), 0.7), Key(1))
+    with torch.no_grad():
+        guide.head.outer.bias.fill_(0.5)
+    (tmp_path / "runs/valued").mkdir(parents=True)
+    save_guide(guide, tmp_path / "runs/valued/values", "# card\n")
+    asked = ["sample", byte_rewards, "--prompt", TALK[0], "-n", "4", "--set", "sample.stop={}", "--engine", "smc"]
+    asked += ["--set", "sample.smc.threshold=1.0"]
+    (plain,) = data(*asked)["prompts"]
+    for name in ("twist", "proposal"):
+        (found,) = data(*asked, "--set", f"sample.smc.{name}=runs/valued")["prompts"]
+        assert found["status"] == "ok"
+        assert found["log_z"] != plain["log_z"]
+        assert found["log_z"] == pytest.approx(plain["log_z"], abs=1.0)
+    wrong = call(*asked, "--set", "sample.smc.twist=runs/valued", "--set", "prior.temperature=1.0", code=2)
+    assert "was learnt on another prior: temperature 0.7 there and 1.0 here" in wrong.stderr
+    assert "no value of prefixes 'nobody'" in call(*asked, "--set", "sample.smc.twist=nobody", code=2).stderr
+
+
 def test_sample_says_in_words_what_chains_have_not_done(byte_rewards: str) -> None:
     asked = ["sample", byte_rewards, "--prompt", TALK[0], "-n", "8", "--set", "sample.stop={}", "--engine", "suffix_mh"]
     short = [

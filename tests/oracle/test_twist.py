@@ -8,7 +8,7 @@ from credence.core.keys import Key
 from credence.core.protocols import PrefixEvidence
 from credence.core.types import Completions, Prompts
 from credence.posterior.posterior import Posterior
-from credence.posterior.twist import Twisted
+from credence.posterior.twist import Twisted, ValueTwist
 from credence.prior.guided_table import GuidedTable
 from credence.sample.smc import SMC
 from tests import valuing
@@ -31,7 +31,18 @@ def test_soft_values_make_every_weight_equal(posterior: Posterior, prompts: Prom
     draws = SMC(2, 2, proposal=guide).draw(Key(1), twisted(posterior, guide, shape), prompts, 3)
     wanted = torch.tensor([e.log_z for e in exacts(posterior, prompts)], dtype=torch.float64)
     assert torch.allclose(draws.log_z, wanted, atol=1e-9, rtol=0)
-    assert torch.allclose(draws.info["ess"], torch.full((len(prompts),), 4.0).double(), atol=1e-9, rtol=0)
+    assert torch.allclose(draws.info["ess_before_draws"], torch.full((len(prompts),), 4.0).double(), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("shape", ["token", "state"])
+def test_a_value_given_to_smc_itself_steers_as_twisted_evidence_does(shape: str) -> None:
+    guide = valuing.somewhere(1)
+    twist = ValueTwist(guide, shape)  # pyright: ignore
+    given = SMC(8, 2, 1.0, twist=twist).draw(Key(1), toy_a(), toy_prompts(), 6)
+    within = SMC(8, 2, 1.0).draw(Key(1), twisted(toy_a(), guide, shape), toy_prompts(), 6)
+    plain = SMC(8, 2, 1.0).draw(Key(1), toy_a(), toy_prompts(), 6)
+    assert given.texts() == within.texts()
+    assert float(given.log_z) == float(within.log_z) != float(plain.log_z)
 
 
 @pytest.mark.parametrize("shape", ["token", "state"])

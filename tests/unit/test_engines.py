@@ -21,7 +21,12 @@ from tests.small_engines import SMALL
 from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts
 
 EXPERT = ("evidence.expert.model=tuned", "evidence.reward=[]")
-INSIDE = {"draft_temperature": "draft", "segment_tokens": "segments", "segment_ends": "segments"}
+INSIDE = {
+    "draft_temperature": "draft",
+    "segment_tokens": "segments",
+    "segment_ends": "segments",
+    "twist_shape": "twist",
+}
 """Settings that are a part of a field of the engine."""
 
 

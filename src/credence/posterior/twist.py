@@ -32,6 +32,26 @@ class Valuing(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class ValueTwist:
+    """A learnt value as a twist by itself, in place of the evidence's own: `SMC(twist=ValueTwist(guide))`.
+
+    Args:
+        value: a guide.
+        shape: which of its values: "token", Q of the last token; "state", the one number v.
+
+    Cost: as Twisted's log_twist. Tested in tests/oracle/test_twist.py.
+    """
+
+    value: Valuing
+    shape: Literal["token", "state"] = "token"
+
+    def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """The value of these unfinished texts, nats."""
+        look = self.value.log_value if self.shape == "token" else self.value.log_state
+        return look(prompts, completions)
+
+
+@dataclass(frozen=True, eq=False)
 class Twisted(Composable):
     """Evidence with a learnt twist: log_lik is the evidence's own, log_twist of an unfinished text is the value's.
 
@@ -81,6 +101,5 @@ class Twisted(Composable):
         if bool(final.any()):
             out[final] = self.log_lik(prompts, completions.rows(final))
         if not bool(final.all()):
-            look = self.value.log_value if self.shape == "token" else self.value.log_state
-            out[~final] = look(prompts, completions.rows(~final))
+            out[~final] = ValueTwist(self.value, self.shape).log_twist(prompts, completions.rows(~final))
         return out

@@ -1,11 +1,12 @@
 """Settings of the engines whose particles grow: sequential Monte Carlo, and the chains of its conditional form."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from credence.core.errors import ConfigError
 from credence.core.protocols import Sampler, StepPrior
+from credence.posterior.twist import ValueTwist
 from credence.sample.resample import Scheme
 from credence.sample.segments import EVERY_TOKEN, Segments, sentence_ends
 from credence.study.engine import EngineConfig, Proposal, proposed
@@ -26,6 +27,24 @@ class _ParticleConfig(EngineConfig):
     )
     segment_ends: str = Field("", description='characters that end a segment earlier, such as ".!?。！？"')
     proposal: Proposal = None
+    twist: str | None = Field(
+        None,
+        examples=["runs/valued"],
+        description='a value of prefixes that steers: a run whose train.method was "value"; default: the evidence',
+    )
+    twist_shape: Literal["token", "state"] = Field(
+        "token", description="which of its values: of the last token, of the text"
+    )
+
+    def steering(self, job: "Job", prior: StepPrior) -> ValueTwist | None:
+        """The twist in place of the evidence's own.
+
+        Raises:
+            ConfigError: no value of prefixes there, or one of another prior.
+        """
+        from credence.study.laws import guide
+
+        return None if self.twist is None else ValueTwist(guide(self.twist, job, prior), self.twist_shape)
 
     def segments(self, prior: StepPrior) -> Segments:
         """Where the evidence's twist is asked and resampling considered.
@@ -53,10 +72,8 @@ class SmcEngineConfig(_ParticleConfig):
         """See EngineConfig."""
         from credence.sample.smc import SMC
 
-        given = proposed(self.proposal, job, prior)
-        return SMC(
-            self.particles, self.islands, self.threshold, given, scheme=self.scheme, segments=self.segments(prior)
-        )
+        given, twist, segments = proposed(self.proposal, job, prior), self.steering(job, prior), self.segments(prior)
+        return SMC(self.particles, self.islands, self.threshold, given, self.scheme, twist, segments)
 
 
 class ParticleGibbsConfig(_ParticleConfig):
@@ -69,7 +86,7 @@ class ParticleGibbsConfig(_ParticleConfig):
         """See EngineConfig."""
         from credence.sample.particle_gibbs import ParticleGibbs
 
-        given, segments = proposed(self.proposal, job, prior), self.segments(prior)
+        given, twist, segments = proposed(self.proposal, job, prior), self.steering(job, prior), self.segments(prior)
         return ParticleGibbs(
-            self.particles, self.chains, self.burn, self.threshold, given, scheme=self.scheme, segments=segments
+            self.particles, self.chains, self.burn, self.threshold, given, self.scheme, twist, segments
         )
