@@ -116,7 +116,7 @@ def every_sequence(posterior: Posterior, prompts: Prompts) -> Batch:
     laws = exacts(posterior, prompts)
     rows = concat([e.completions for e in laws], list(range(len(laws))))
     log_q = torch.zeros(rows.mask.shape, dtype=torch.float64)
-    log_q[:, 0] = torch.cat([torch.full((len(e.sequences),), -math.log(len(e.sequences))) for e in laws])
+    log_q[:, 0] = torch.cat([-math.log(len(e.sequences)) * torch.ones_like(e.log_prior) for e in laws])
     log_prior = posterior.prior.score(prompts, rows)
     return Batch(prompts, rows, log_q, log_prior, posterior.log_lik(prompts, rows))
 

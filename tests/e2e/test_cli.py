@@ -16,6 +16,7 @@ from credence.cli.main import app
 from credence.prior.embedded import unpacked_folder
 from credence.study.engines import NAMES
 from tests.example_report import example_report
+from tests.small_engines import SMALL
 
 SRC = Path(__file__).parents[2] / "src"
 TALK = ["How are you?", "你好"]
@@ -123,26 +124,21 @@ def test_kl_to_a_model_both_ways(tiny: str) -> None:
     assert "not both" in call("kl", "--prompt", "a", "--target", "b", "--to-model", tiny, code=2).stderr
 
 
+NO_LOG_Z = ("suffix_mh", "block_mh")
+
+
 @pytest.mark.parametrize("engine", NAMES)
-def test_sample_by_every_engine_repeats_itself(tiny: str, tmp_path: Path, engine: str) -> None:
+def test_sample_by_every_engine_repeats_itself(tiny: str, other: str, tmp_path: Path, engine: str) -> None:
     (tmp_path / "mine.py").write_text(
         "def bytes_(prompts, completions):\n    return [0.1 * len(c) for c in completions]\n"
     )
     (tmp_path / "c.toml").write_text(
         f'[prior]\nmodel = "{tiny}"\nhorizon = 4\n[evidence.reward]\nfn = "mine.py:bytes_"\nbeta = 1.0\nbound = 0.5\n'
     )
-    asked = (
-        "sample",
-        str(tmp_path / "c.toml"),
-        "--prompt",
-        TALK[0],
-        "--prompt",
-        TALK[1],
-        "--engine",
-        engine,
-        "-n",
-        "3",
-    )
+    own = [f"sample.{engine}.{setting}" for setting in SMALL.get(engine, ())]
+    own += [f"evidence.expert.model={other}"] if engine.endswith("_product") else []
+    asked = ["sample", str(tmp_path / "c.toml"), *(word for p in TALK for word in ("--prompt", p)), "-n", "3"]
+    asked += ["--engine", engine, *(word for setting in own for word in ("--set", setting))]
     found = data(*asked)
     assert [p["prompt"] for p in found["prompts"]] == TALK
     assert found["prompts"] == data(*asked)["prompts"]
@@ -151,7 +147,14 @@ def test_sample_by_every_engine_repeats_itself(tiny: str, tmp_path: Path, engine
         assert len(prompt["draws"]) == 3
         assert sum(d["weight"] for d in prompt["draws"]) == pytest.approx(1)
         assert {"bytes_", "ended"} <= set(prompt["draws"][0]["readings"])
-    assert "log Z = " in call(*asked).stdout
+        assert (prompt["log_z"] is None) == (engine in NO_LOG_Z)
+        assert isinstance(prompt["warnings"], list)
+    said = call(*asked).stdout
+    assert ("log Z: not given (where chains stand says nothing of it; " if engine in NO_LOG_Z else "log Z = ") in said
+    assert all(f"warning: {warning}" in said for prompt in found["prompts"] for warning in prompt["warnings"])
+    assert not [
+        name for name in found["prompts"][0]["info"] if "_" in name and f" {name} " in said
+    ]  # phrases, not keys
 
 
 @pytest.fixture
@@ -172,6 +175,7 @@ def test_sample_stops_by_its_rules(byte_rewards: str) -> None:
     asked = ("sample", byte_rewards, "--prompt", TALK[0], "--prompt", TALK[1])
     found = data(*asked)
     assert [p["stopped_by"] for p in found["prompts"]] == ["log_z_se", "log_z_se"]
+    assert found["guarantee"].endswith("no longer unbiased")
     assert all(p["log_z_se"] <= 0.2 and p["info"]["draws"] == len(p["draws"]) for p in found["prompts"])
     assert data(*asked, "--tokens", "1")["prompts"][0]["stopped_by"] == "tokens"
     said = call(*asked, "--se", "0.0001", "--set", "sample.stop.draws=40", "-n", "20").stdout
@@ -209,6 +213,55 @@ def test_sample_names_the_nearest_engine(byte_rewards: str) -> None:
     assert "Did you mean 'importance'?" in call("sample", byte_rewards, "--engine", "importence", code=2).stderr
     said = call("sample", byte_rewards, "--engine", "smc", "--of", "4", code=2).stderr
     assert "sample.smc.of: there is no such setting. Did you mean sample.best_of_n.of" in said
+
+
+def test_sample_from_a_realigned_policy(tiny: str, other: str, tmp_path: Path) -> None:
+    """At to = beta the product is the policy itself: log Z is 0, and nothing is lost a token; elsewhere it is."""
+    (tmp_path / "c.toml").write_text(
+        f'[prior]\nmodel = "{tiny}"\nhorizon = 4\n[evidence.realign]\npolicy = "{other}"\nbeta = 0.1\nto = 0.1\n'
+    )
+    asked = ("sample", str(tmp_path / "c.toml"), "--prompt", TALK[0], "-n", "4", "--engine")
+    (same,) = data(*asked, "token_product")["prompts"]
+    assert same["log_z"] == pytest.approx(0, abs=1e-5)
+    assert same["info"]["kl"] == pytest.approx(0, abs=1e-5)
+    assert list(same["draws"][0]["readings"]) == ["experts"]
+    (far,) = data(*asked, "sequence_product", "--particles", "8", "--set", "evidence.realign.to=0.01")["prompts"]
+    assert abs(far["log_z"]) > 0.1
+    zero = call(*asked, "token_product", "--set", "evidence.realign.to=0.0", code=2).stderr
+    assert "evidence.realign.to = 0.0: greater than 0 is needed." in zero
+    assert "no policy 'nobody'" in call(*asked, "smc", "--set", "evidence.realign.policy=nobody", code=2).stderr
+    config = str(tmp_path / "c.toml")
+    assert "nothing is trained towards it" in call("run", config, code=2).stderr
+
+
+def test_sample_says_in_words_what_chains_have_not_done(byte_rewards: str) -> None:
+    asked = ["sample", byte_rewards, "--prompt", TALK[0], "-n", "8", "--set", "sample.stop={}", "--engine", "suffix_mh"]
+    short = [
+        "--set",
+        "sample.suffix_mh.chains=2",
+        "--set",
+        "sample.suffix_mh.burn_in=0",
+        "--set",
+        "sample.suffix_mh.thin=2",
+    ]
+    (found,) = data(*asked, *short, "--set", "evidence.reward.beta=0.02")["prompts"]
+    said = call(*asked, *short, "--set", "evidence.reward.beta=0.02").stdout
+    assert found["info"]["rhat"] > 1.05
+    assert "warning: Too few chains: R̂ compares 2 chains; give at least 4." in said
+    assert "The chains have not come together (R̂ = " in said
+    assert "limit 1.05" in said
+    assert "independent ones (autocorrelation" in said
+    assert " of moves taken" in said
+    refused = call(*asked[:-4], "--engine", "suffix_mh", "--tokens", "100", code=2).stderr
+    assert "raise its own settings instead of giving a stop rule" in refused
+
+
+def test_smc_in_rounds_says_what_its_particles_hold(byte_rewards: str) -> None:
+    """Rounds do not tell distinct texts; the other findings stand."""
+    asked = ("sample", byte_rewards, "--prompt", TALK[0], "--engine", "smc", "--tokens", "1", "--particles", "2")
+    (found,) = data(*asked, "--islands", "1")["prompts"]
+    assert "unique" not in found["info"]
+    assert any(warning.startswith("One island has no spread") for warning in found["warnings"])
 
 
 def test_model_output_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

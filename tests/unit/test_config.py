@@ -145,6 +145,60 @@ def test_training_refuses_what_only_sampling_can_do() -> None:
             load_config(None, [override]).check_training()
 
 
+EXPERT = '[[evidence.expert]]\nmodel = "tuned"\n'
+REALIGN = '[evidence.realign]\npolicy = "runs/latest"\nbeta = 0.1\nto = 0.2\n'
+
+
+def test_other_models_alone_are_the_whole_target(tmp_path: Path) -> None:
+    """A policy's ratio holds what it learnt of ends: no further nats for them, unless something else is said."""
+    for text in (EXPERT, REALIGN, EXPERT + REALIGN):
+        given = load_config(write(tmp_path, text)).evidence
+        assert (given.ended.cut, given.compares) == (0, True)
+    assert load_config(write(tmp_path, EXPERT + EVIDENCE)).evidence.ended.cut == -3
+    assert load_config(write(tmp_path, EXPERT + "[evidence.ended]\ncut = -1.0\n")).evidence.ended.cut == -1
+    both = load_config(write(tmp_path, EXPERT * 2), ["evidence.expert.1.weight=-0.5"]).evidence.expert
+    assert [(e.model, e.against, e.weight) for e in both] == [("tuned", None, 1.0), ("tuned", None, -0.5)]
+    for text, name in ((EXPERT, "expert"), (REALIGN, "realign")):
+        with pytest.raises(ConfigError, match=rf"evidence\.{name} states.*nothing is trained towards it"):
+            load_config(write(tmp_path, text)).check_training()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sample.suffix_mh.chains=0", "sample.suffix_mh.chains = 0: greater than or equal to 1 is needed."),
+        ("sample.suffix_mh.burn_in=-1", "sample.suffix_mh.burn_in = -1: greater than or equal to 0 is needed."),
+        ("sample.independent_mh.thin=0", "sample.independent_mh.thin = 0"),
+        ("sample.block_mh.suffix=0.0", "sample.block_mh.suffix = 0.0: greater than 0 is needed."),
+        ("sample.block_mh.size=0", "sample.block_mh.size = 0"),
+        ("sample.parallel_tempering.rungs=1", "rungs = 1: greater than or equal to 2 is needed."),
+        ("sample.parallel_tempering.power=inf", "power = inf"),
+        ("sample.annealed.moves=0", "sample.annealed.moves = 0"),
+        ("sample.speculative.ahead=0", "sample.speculative.ahead = 0"),
+        ("sample.speculative.draft_temperature=0.0", "draft_temperature = 0.0: greater than 0 is needed."),
+        ("sample.stochastic_beam.n=3", "sample.stochastic_beam.n: there is no such setting. Known here: none."),
+        ("sample.token_product.particles=3", "sample.token_product.particles: there is no such setting."),
+        ("sample.sequence_product.threshold=2.0", "threshold = 2.0: less than or equal to 1 is needed."),
+        (
+            "sample.smc.scheme=best",
+            "sample.smc.scheme = 'best': 'multinomial', 'stratified', 'systematic' or 'residual'",
+        ),
+        ("sample.smc.segment_tokens=0", "sample.smc.segment_tokens = 0"),
+        ("sample.particle_gibbs.particles=1", "sample.particle_gibbs.particles = 1: greater than or equal to 2"),
+        ("sample.annealed.chains=4", "Did you mean"),
+        ("evidence.expert.against=x", "evidence.expert.model is missing: what has learnt something"),
+        ("evidence.expert={model='a', weight=0.0}", "remove the entry to ignore the expert"),
+        ("evidence.realign.policy=x", "evidence.realign.beta is missing: at which it was trained"),
+        ("evidence.realign={policy='x', beta=0.0, to=1.0}", "evidence.realign.beta = 0.0: greater than 0 is needed."),
+        ("evidence.realign={policy='x', beta=1e300, to=1e-300}", "no finite power above 0"),
+    ],
+)
+def test_nonsense_of_an_engine_or_an_expert_is_named(override: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    assert says in str(caught.value)
+
+
 def test_merge_lays_tables_over_tables_and_replaces_the_rest() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": [2]}) == {"a": {"b": 3, "c": 2}, "d": [2]}
     assert [toml_value(v) for v in (True, 1e-4, -math.inf, ["a"], "é\n")] == [

@@ -35,36 +35,37 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw replies by any engine. Shows rewards, weights, log Z ± its standard error, and each prompt's status."""
+    from credence.cli.sample_show import as_data, show
     from credence.cli.terminal import emit, out, progress, say
 
     effort = {"of": of, "particles": particles, "islands": islands, "most": most}
     plain = {"engine": engine, "draws": n, "stop.log_z_se": se, "stop.tokens": tokens, "stop.seconds": seconds}
     checked = _settings(config, overrides(settings, device), plain, effort)
     asked = _prompts(checked, prompt)
-    from credence.posterior.posterior import Posterior
     from credence.study import build
 
-    evidence = build.evidence(checked)
     with progress(f"loading {checked.prior.model}", None, as_json):
-        posterior = Posterior(build.prior(checked), evidence)
+        posterior = build.posterior(checked)
         sampler = _engine(checked, posterior)
-    name = checked.sample.engine
+    name, table = checked.sample.engine, checked.sample.chosen
     prompts = posterior.prior.codec.prompts(asked.given, asked.columns)
-    found, why = _drawn(checked, sampler, posterior, prompts, as_json)
-    _refuse_impossible(found, posterior, name)
-    head = {"engine": name, "guarantee": GUARANTEE_OF_PRIOR if name == "prior" else sampler.guarantee.value}
+    found, why, heard = _drawn(checked, sampler, posterior, prompts, as_json)
+    _refuse_impossible(found, posterior, checked)
+    promised = GUARANTEE_OF_PRIOR if table is None else sampler.guarantee.value
+    looked = set(checked.sample.stop.rules) - {"draws"}
+    head = {"engine": name, "guarantee": promised + (LOOKED if looked else "")}
     if as_json:
-        told = [_as_data(d, name) | ({"stopped_by": w} if w else {}) for d, w in zip(found, why, strict=True)]
-        emit({**head, "n": checked.sample.size, "config": checked.model_dump(), "prompts": told})
+        told = [as_data(d, table) | ({"stopped_by": w} if w else {}) for d, w in zip(found, why, strict=True)]
+        whole = {"n": checked.sample.size, "warnings": heard, "config": checked.model_dump(), "prompts": told}
+        emit({**head, **whole})
         return
     console = out()
     say(console, f"{name}: {head['guarantee']}")
     for draws, reason in zip(found, why, strict=True):
-        _print(console, draws, name, _stopped(checked, draws, reason))
+        show(console, draws, name, table, _stopped(checked, draws, reason))
 
 
-SHOWN = 12
-"""Most replies printed of a prompt under a stop rule."""
+LOOKED = "; stopped by a rule that looks at the draws, so log Z is consistent, no longer unbiased"
 
 GUARANTEE_OF_PRIOR = "draws follow the prior exactly; the evidence is only shown"
 
@@ -82,14 +83,20 @@ def _prompts(config: "RunConfig", given: list[str] | None) -> "PromptSet":
     return prompts.take(parts.heldout)
 
 
-def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", engine: str) -> None:
+EFFORT = ("of", "particles", "most", "burn_in", "burn")
+"""Settings that let an engine look further; what of them the engine has is named where it found nothing."""
+
+
+def _refuse_impossible(found: "list[Draws]", posterior: "Posterior", config: "RunConfig") -> None:
     """Where no prompt has a possible draw there is nothing to show but the reason; else each prompt says its own."""
     from credence.core.status import Status
     from credence.study.summary import refuse_degenerate
 
+    table, asked = config.sample.chosen, config.sample.engine
     dead = [draws for draws in found if draws.status[0] is Status.DEGENERATE and len(draws.completions)]
-    if engine != "prior" and dead and len(dead) == len(found):
-        refuse_degenerate(dead[0], posterior, "-n, --particles, --of or --most")
+    if table is not None and dead and len(dead) == len(found):
+        has = [f"sample.{asked}.{name}" for name in EFFORT if name in type(table).model_fields]
+        refuse_degenerate(dead[0], posterior, " or ".join(["-n", *has]))
 
 
 def _settings(
@@ -126,18 +133,18 @@ def _engine(config: "RunConfig", posterior: "Posterior") -> "Sampler":
 
 def _drawn(
     config: "RunConfig", sampler: "Sampler", posterior: "Posterior", prompts: "Prompts", as_json: bool
-) -> "tuple[list[Draws], list[str]]":
-    """The draws of each prompt, and by which rule they stopped: "" where there is none. Warnings are told on stderr."""
+) -> "tuple[list[Draws], list[str], list[str]]":
+    """The draws of each prompt, by which rule they stopped ("": by none), and the warnings, which stderr gets too."""
     import warnings
 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", RuntimeWarning)
-        found = _rounds(config, sampler, posterior, prompts, as_json)
+        found, why = _rounds(config, sampler, posterior, prompts, as_json)
     from credence.cli.terminal import err, say, shown
 
     for warning in heard:
         say(err(as_json), shown(f"credence: {warning.message}", style="yellow"))
-    return found
+    return found, why, [str(warning.message) for warning in heard]
 
 
 def _rounds(
@@ -172,75 +179,3 @@ def _stopped(config: "RunConfig", draws: "Draws", why: str) -> str:
         return said
     reached = "not known" if error != error else f"{error:.3g}"
     return f"{said}: the standard error of log Z is {reached}, above the {goal:g} asked for"
-
-
-def _as_data(draws: "Draws", engine: str) -> dict[str, Any]:
-    weights = (
-        draws.weights().tolist() if engine != "prior" else [1 / max(1, len(draws.completions))] * len(draws.completions)
-    )
-    lengths, ended = draws.completions.lengths.tolist(), draws.completions.ended.tolist()
-    readings = {name: values.tolist() for name, values in draws.readings.items()}
-    from credence.diagnose.particles import warnings_of
-
-    rows = [
-        {
-            "text": text,
-            "ended": ended[r],
-            "tokens": lengths[r],
-            "weight": weights[r],
-            "log_w": float(draws.log_w[r]),
-            "readings": {name: values[r] for name, values in readings.items()},
-        }
-        for r, text in enumerate(draws.texts())
-    ]
-    return {
-        "prompt": draws.prompts.given[0],
-        "status": draws.status[0].name.lower(),
-        "meaning": draws.status[0].value,
-        "log_z": float(draws.log_z[0]),
-        "log_z_se": float(draws.log_z_se[0]),
-        "info": {name: float(value.flatten()[0]) for name, value in draws.info.items()},
-        "warnings": list(warnings_of(draws)),
-        "draws": rows,
-    }
-
-
-def _print(console: Any, draws: "Draws", engine: str, stopped: str) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
-    from rich.table import Table
-
-    from credence.cli.terminal import say, shown
-    from credence.core.status import Status
-    from credence.diagnose.acceptance import bound_finding
-
-    data = _as_data(draws, engine)
-    weighted = engine != "prior" and len(set(draws.log_w.tolist())) > 1
-    names = list(draws.readings)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in (*names, *(["weight"] if weighted else [])):
-        table.add_column(heading, justify="right")
-    table.add_column("reply", overflow="fold", ratio=1)
-    rows = sorted(data["draws"], key=lambda r: -r["weight"]) if weighted else data["draws"]
-    kept = rows[:SHOWN] if stopped else rows
-    for row in kept:
-        cells = [f"{row['readings'][name]:.3f}" for name in names] + ([f"{row['weight']:.3f}"] if weighted else [])
-        text = shown(row["text"])
-        if not row["ended"]:
-            text.append(" …", style="dim")
-        table.add_row(*cells, text)
-    console.print()
-    say(console, shown(data["prompt"], style="bold"))
-    console.print(table)
-    if len(kept) < len(rows):
-        say(console, shown(f"… and {len(rows) - len(kept)} more (--json gives all)", style="dim"))
-    error = f" ± {data['log_z_se']:.3f}" if data["log_z_se"] == data["log_z_se"] else ""
-    level = f"log Z = {data['log_z']:.3f}{error} nats" if data["log_z"] == data["log_z"] else "log Z: not given"
-    extra = ", ".join(f"{name} {value:.3g}" for name, value in data["info"].items() if value == value)
-    say(console, shown(f"{level}{'; ' + extra if extra else ''}"))
-    if stopped:
-        say(console, shown(stopped, style="bold yellow" if "above the" in stopped else ""))
-    for warning in data["warnings"]:
-        say(console, shown(f"warning: {warning}", style="bold yellow"))
-    if not draws.status[0].ok:
-        say(console, shown(f"{data['status']}: {data['meaning']}", style="bold yellow"))
-    if draws.status[0] is Status.BOUND_VIOLATED:
-        say(console, shown(bound_finding(draws).meaning, style="bold yellow"))

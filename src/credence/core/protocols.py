@@ -142,6 +142,46 @@ Loss = Callable[[Scored], tuple[Float[Tensor, ""], Info]]
 
 
 @dataclass(frozen=True, eq=False)
+class Valued:
+    """What the loss of a value function may look at: rows, and what it says of their prefixes, in nats.
+
+    s_t is the prompt and the first t tokens of a row; column t speaks of s_t or of the token x_t drawn there. The soft
+    value of a prefix is log ψ*(s) = log E_π0[e^log_lik | s], so Q*(s_t, x_t) = log ψ*(s_t x_t). What is costly is
+    computed when it is called for. Functions give zero outside the mask.
+
+    Attributes:
+        chosen: Q(s_t, x_t), with gradient. Cost: no product with the vocabulary.
+        soft: V(s_t) = log Σ_v π0(v|s_t) e^Q(s_t,v), with gradient. Cost: the vocabulary's sum.
+        ahead: V(s_t) of the target network, detached. Cost: the same.
+        state: v(s_t), one number a prefix that has its own parameters, with gradient.
+        log_prior: (R, T) nats under the prior.
+        log_q: (R, T) nats as sampled.
+        log_lik: (R,) nats of the evidence.
+        mask: (R, T) the model's own tokens.
+        prompt: (R,) the prompt of each row.
+        prompts: B.
+        log_z: (B,) an estimate of log Z where one came with the rows.
+        readings: (R,) raw evidence values by name; they are only reported.
+    """
+
+    chosen: Callable[[], Float[Tensor, "R T"]]
+    soft: Callable[[], Float[Tensor, "R T"]]
+    ahead: Callable[[], Float[Tensor, "R T"]]
+    state: Callable[[], Float[Tensor, "R T"]]
+    log_prior: Float[Tensor, "R T"]
+    log_q: Float[Tensor, "R T"]
+    log_lik: Float[Tensor, " R"]
+    mask: Bool[Tensor, "R T"]
+    prompt: Int[Tensor, " R"]
+    prompts: int
+    log_z: Float[Tensor, " B"] | None = None
+    readings: Mapping[str, Float[Tensor, " R"]] = field(default_factory=dict)
+
+
+ValueLoss = Callable[[Valued], tuple[Float[Tensor, ""], Info]]
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """One step's rows as the loop collected them: everything of Scored but what the policy must add."""
 
@@ -173,6 +213,23 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class ValueLearner(Protocol):
+    """An engine that trains a value of prefixes: a pure loss and the name of the law that its values guide to."""
+
+    @property
+    def target(self) -> str:
+        """As a Learner's."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the loss reads beyond the common fields."""
+        ...
+
+    def value_loss(self, valued: Valued) -> tuple[Float[Tensor, ""], Info]: ...
+
+
+@runtime_checkable
 class Policy(StepPrior, Protocol):
     """A Prior that can be trained: the only mutable thing in the house."""
 
@@ -194,4 +251,21 @@ class Policy(StepPrior, Protocol):
 
     def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
         """Put a state back; the optimiser starts afresh, or from these moments."""
+        ...
+
+
+@runtime_checkable
+class Guide(Policy, Protocol):
+    """A policy π0·e^(Q−V) that is given by a value of prefixes, and can be trained through either."""
+
+    def value_backward(self, batch: Batch, loss: ValueLoss) -> Info:
+        """Accumulate the gradient of a value's loss on this batch."""
+        ...
+
+    def log_value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """Q of each row's last token: log ψ of an unfinished text in nats."""
+        ...
+
+    def log_state(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+        """v after each unfinished row: log ψ of its text by the value that has its own parameters, nats."""
         ...

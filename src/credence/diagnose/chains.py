@@ -12,11 +12,11 @@ LEAST_ESS = 400.0
 """Effective draws below which R̂ and the errors of means are themselves too noisy to be read (Vehtari et al. 2021)."""
 
 
-def chain_findings(draws: Draws) -> tuple[tuple[Finding, Finding], ...]:
+def chain_findings(draws: Draws, most_rhat: float = MOST_RHAT) -> tuple[tuple[Finding, Finding], ...]:
     """Two verdicts a prompt on the draws of an engine of chains: R̂, and what the chains' steps are worth.
 
     R̂ compares chains with one another: where all missed the same mode, it is 1 all the same. The figures themselves are
-    computed in sample/mixing.py.
+    computed in sample/mixing.py. `most_rhat` may be laxer where no error will be read from the draws.
 
     Raises:
         ShapeError: the draws carry no `rhat` and `ess` of chains, or not one of each a prompt.
@@ -27,28 +27,31 @@ def chain_findings(draws: Draws) -> tuple[tuple[Finding, Finding], ...]:
             "judged by diagnose.weights.weight_findings."
         )
     return tuple(
-        (_rhat_finding(rhat), _ess_finding(ess, tau))
+        (_rhat_finding(rhat, most_rhat), _ess_finding(ess, tau))
         for rhat, ess, tau in zip(*(draws.info[name].tolist() for name in ("rhat", "ess", "tau")), strict=True)
     )
 
 
-_UNKNOWN = "It cannot be known: under 4 steps a chain were kept, or nothing ever changed. Run the chains longer."
+_UNKNOWN = (
+    "Whether the chains have mixed cannot be known: under 4 steps a chain were kept, or nothing ever changed. Run them "
+    "longer."
+)
 
 
-def _rhat_finding(rhat: float) -> Finding:
-    ok = rhat <= MOST_RHAT
+def _rhat_finding(rhat: float, limit: float) -> Finding:
+    ok = rhat <= limit
     if math.isnan(rhat):
         meaning = _UNKNOWN
     elif rhat == math.inf:
         meaning = "Every chain stands still at a place of its own: these are starting points, not draws."
     elif ok:
-        meaning = f"The chains agree (R̂ = {rhat:.3f}, limit {MOST_RHAT})."
+        meaning = f"The chains agree (R̂ = {rhat:.3f}, limit {limit:g})."
     else:
         meaning = (
-            f"The chains have not come together (R̂ = {rhat:.3f}, limit {MOST_RHAT}): more burn-in, more steps, or "
+            f"The chains have not come together (R̂ = {rhat:.3f}, limit {limit:g}): more burn-in, more steps, or "
             "parallel tempering."
         )
-    return Finding("rhat", rhat, None, MOST_RHAT, ok, meaning)
+    return Finding("rhat", rhat, None, limit, ok, meaning)
 
 
 def _ess_finding(ess: float, tau: float) -> Finding:

@@ -22,6 +22,8 @@ FEW_TEXTS = 4.0
 def particle_findings(draws: Draws) -> tuple[tuple[Finding, ...], ...]:
     """Three verdicts on each prompt of SMC's draws: ancestors, distinct texts, and the islands' spread of log Z.
 
+    Draws pooled over rounds (sample.stop) do not tell distinct texts, so there it is two.
+
     The spread is held to half a nat: two standard errors of log Ẑ, or the mean of log Ẑ over islands lying so far
     below log Ẑ. A dead island (no possible particle) makes it infinite: where some runs see nothing at all, the others
     cannot say how much they missed. One island has no spread, which is said and is not ok.
@@ -31,7 +33,7 @@ def particle_findings(draws: Draws) -> tuple[tuple[Finding, ...], ...]:
 
     Test: tests/unit/test_particle_findings.py, and on the embedded model tests/e2e/test_smc_warnings.py.
     """
-    needed = ("ancestors_island_mean", "unique", "log_z_island_mean", "log_z_island_sd")
+    needed = ("ancestors_island_mean", "log_z_island_mean", "log_z_island_sd")
     missing = [name for name in needed if name not in draws.info]
     if missing:
         raise ConfigError(
@@ -42,9 +44,8 @@ def particle_findings(draws: Draws) -> tuple[tuple[Finding, ...], ...]:
 
 def _of(draws: Draws, b: int) -> tuple[Finding, ...]:
     info = {name: float(values[b]) for name, values in draws.info.items()}
-    ancestors, unique = info["ancestors_island_mean"], info["unique"]
+    ancestors = info["ancestors_island_mean"]
     few = ancestors < FEW_ANCESTORS
-    copies = unique < FEW_TEXTS
     return (
         Finding(
             "ancestors",
@@ -56,16 +57,21 @@ def _of(draws: Draws, b: int) -> tuple[Finding, ...]:
             "first ones on average"
             + ("; the draws are near copies, log Z may be far too low and its ± too small." if few else "."),
         ),
-        Finding(
-            "distinct_texts",
-            unique,
-            None,
-            FEW_TEXTS,
-            not copies,
-            f"The particles hold {unique:.0f} distinct possible text{'' if unique == 1 else 's'}"
-            + (": drawing more of them gives copies." if copies else "."),
-        ),
+        *([_distinct(info["unique"])] if "unique" in info else []),
         _spread(float(draws.log_z[b]), float(draws.log_z_se[b]), info),
+    )
+
+
+def _distinct(unique: float) -> Finding:
+    copies = unique < FEW_TEXTS
+    return Finding(
+        "distinct_texts",
+        unique,
+        None,
+        FEW_TEXTS,
+        not copies,
+        f"The particles hold {unique:.0f} distinct possible text{'' if unique == 1 else 's'}"
+        + (": drawing more of them gives copies." if copies else "."),
     )
 
 

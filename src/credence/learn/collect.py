@@ -9,8 +9,9 @@ import torch
 
 from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
-from credence.core.protocols import Batch, Policy
+from credence.core.protocols import Batch, Guide, Policy
 from credence.core.protocols import Learner as LearnerLaw
+from credence.core.protocols import ValueLearner as ValueLaw
 from credence.core.types import Completions, Prompts
 from credence.evidence.product import measure
 from credence.posterior.posterior import Posterior
@@ -34,13 +35,15 @@ HISTORY: Mapping[str, str] = {
     "advantage_sd": "REINFORCE: standard deviation of the advantages in nats",
     "ess_share": "DPG: effective draws over draws",
     "ratio_max": "DPG: the largest π/q",
+    "value_loss": "value learners: the loss, in a unit of its own",
+    "root": "soft Q and ILQL: V before the first token in nats, mean over prompts; log Z at the optimum of soft Q",
 }
 """The keys of a record; beside them stands the mean of each evidence reading under its own name."""
 
 
 @runtime_checkable
-class Learner(LearnerLaw, Protocol):
-    """A learner with the loop's settings as fields."""
+class Settings(Protocol):
+    """The loop's settings, fields of every learner."""
 
     @property
     def prompts(self) -> int:
@@ -68,19 +71,30 @@ class Learner(LearnerLaw, Protocol):
         ...
 
 
+@runtime_checkable
+class Learner(LearnerLaw, Settings, Protocol):
+    """Trains a policy by its log-probabilities."""
+
+
+@runtime_checkable
+class ValueLearner(ValueLaw, Settings, Protocol):
+    """Trains a policy by the value that guides it."""
+
+
 @dataclass(eq=False)
 class Collector:
     """What stays fixed over the steps of one stage, and the tokens spent.
 
     Raises:
-        ConfigError: no prompts; a learner of stored draws without them; a prompt without a stored draw.
+        ConfigError: no prompts; a learner of stored draws without them; a prompt without a stored draw; a learner of
+            values for a policy that has none.
         ShapeError: stored draws of other prompts than those to learn on.
     """
 
     posterior: Posterior | Schedule
     policy: Policy
     all_prompts: Prompts
-    learner: Learner
+    learner: Learner | ValueLearner
     key: Key
     stored: Batch | None
     tokens: int = 0
@@ -88,6 +102,8 @@ class Collector:
     def __post_init__(self) -> None:
         if not len(self.all_prompts):
             raise ConfigError("no training prompts: give at least one.")
+        if isinstance(self.learner, ValueLearner):
+            self._guide()
         if self.learner.on_policy:
             return
         if self.stored is None:
@@ -109,7 +125,7 @@ class Collector:
         """One gradient step: its record, and its clock. A step whose record holds a NaN has not been applied."""
         began, cpu = time.monotonic(), time.process_time()
         batch = self.collect(step, self.target(step, last))
-        info: Record = self.policy.forward_backward(batch, self.learner.loss)
+        info: Record = self._backward(batch)
         if troubles(info) == []:
             info = {**info, **self.policy.step(lr)}
         used = int(batch.completions.mask.sum())
@@ -117,6 +133,19 @@ class Collector:
         wall = time.monotonic() - began
         clock = {"step": step, "wall": wall, "cpu": time.process_time() - cpu, "tokens_per_s": used / wall}
         return {"step": step, **info, "lr": lr, "tokens": used}, clock
+
+    def _backward(self, batch: Batch) -> Record:
+        if isinstance(self.learner, ValueLearner):
+            return self._guide().value_backward(batch, self.learner.value_loss)
+        return self.policy.forward_backward(batch, self.learner.loss)
+
+    def _guide(self) -> Guide:
+        if isinstance(self.policy, Guide):
+            return self.policy
+        raise ConfigError(
+            f"{type(self.learner).__name__} trains a value of prefixes, and {type(self.policy).__name__} has none: "
+            "build the policy with guided_policy (a language model) or guided_table."
+        )
 
     def visit(self, step: int) -> list[int]:
         """The prompts of this step: consecutive pieces of a new shuffle each epoch."""

@@ -13,7 +13,7 @@ from credence.core.status import Status
 from credence.core.types import Cost, Prompts
 from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
-from credence.learn.collect import Collector, Learner, Record, Schedule, troubles
+from credence.learn.collect import Collector, Learner, Record, Schedule, ValueLearner, troubles
 from credence.learn.resume import Brought, Saver, origin
 from credence.posterior.posterior import Posterior
 
@@ -86,7 +86,7 @@ def fit(
     posterior: Posterior | Schedule,
     policy: Policy,
     prompts: Prompts,
-    learner: Learner,
+    learner: Learner | ValueLearner,
     key: Key,
     steps: int,
     *,

@@ -83,12 +83,12 @@ class Layer(CacheLayerMixin):
 
 @dataclass(eq=False)
 class LMState:
-    """Rows in the middle of a text: their cache, which columns of it are real, their positions, the next logits."""
+    """Rows in the middle of a text: their cache, its real columns, their positions, the states that predict next."""
 
     cache: Cache
     visible: Bool[Tensor, "rows L"]
     position: Int[Tensor, " rows"]
-    logits: Float[Tensor, "rows V"]
+    hidden: Float[Tensor, "rows d"]
     filled: int
 
 

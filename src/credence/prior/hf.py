@@ -5,7 +5,7 @@ keys and values are spread over its completions; the cache is allocated once; lo
 so that no (R, T, V) tensor exists; attention groups query heads instead of copying keys.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,8 @@ PROBE = 16
 
 SUSPECTS = ("attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "logits_scaling")
 """Settings of transformers' configs that change attention or logits, for the error message."""
+
+HiddenMap = Callable[[Float[Tensor, "N d"]], Float[Tensor, "N d"]]
 
 SCORE_TOKENS = 4096
 """Tokens, prompts' and completions', scored at once: bounds activations, never the result."""
@@ -165,8 +167,7 @@ class LMPrior:
         cache, real, lengths, last, rows = self._spread(prompts, n)
         room = torch.zeros(len(rows), self.horizon, dtype=torch.bool, device=self.device)
         visible = torch.cat([real[rows], room], 1)
-        logits = self.head(last).index_select(0, rows)
-        return LMState(cache, visible, lengths[rows], logits, real.shape[1])
+        return LMState(cache, visible, lengths[rows], last.index_select(0, rows), real.shape[1])
 
     def _spread(self, prompts: Prompts, n: int) -> tuple[Cache, Tensor, Tensor, Tensor, Tensor]:
         """What _read gives of the distinct prompts, the cache spread over B·n rows, and the prompt of each row."""
@@ -184,9 +185,10 @@ class LMPrior:
         tail = torch.tensor([ids[-1] for ids in prompts.ids], device=self.device).repeat_interleave(n)
         return LMReading(self._body, self.head, cache, real[rows], lengths[rows], tail, self.horizon)
 
+    @torch.no_grad()
     def next_logits(self, state: LMState) -> Float[Tensor, "rows V"]:
-        """Logits of the next token."""
-        return state.logits
+        """Logits of the next token. Cost: the output layer, each time it is asked."""
+        return self.head(state.hidden)
 
     @torch.no_grad()
     def extend(self, state: LMState, token: Int[Tensor, " rows"]) -> LMState:
@@ -197,14 +199,14 @@ class LMPrior:
         hidden = self._body(
             token[:, None], attention.additive(allowed, self.dtype), state.position[:, None], state.cache
         )
-        return LMState(state.cache, visible, state.position + 1, self.head(hidden[:, 0]), state.filled + 1)
+        return LMState(state.cache, visible, state.position + 1, hidden[:, 0], state.filled + 1)
 
     def take(self, state: LMState, rows: Int[Tensor, " k"]) -> LMState:
         """Select rows by index on the cache."""
         for layer in state.cache.layers:
             layer.take(rows)  # pyright: ignore[reportAttributeAccessIssue] - our own layers
         return LMState(
-            state.cache, state.visible[rows], state.position[rows], state.logits.index_select(0, rows), state.filled
+            state.cache, state.visible[rows], state.position[rows], state.hidden.index_select(0, rows), state.filled
         )
 
     def hidden(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T d"]:
@@ -249,13 +251,16 @@ class LMPrior:
         return self.score_mapped(prompts, completions, lambda logits: logits)
 
     @torch.no_grad()
-    def score_mapped(self, prompts: Prompts, completions: Completions, to: LogitMap) -> Float[Tensor, "R T"]:
-        """log-probability of each token after a map on the logits, in nats."""
+    def score_mapped(
+        self, prompts: Prompts, completions: Completions, to: LogitMap, through: HiddenMap | None = None
+    ) -> Float[Tensor, "R T"]:
+        """log-probability of each token after a map on the logits, and perhaps one on the states before, in nats."""
         out = torch.zeros(completions.ids.shape, dtype=torch.float64, device=self.device)
 
         def fill(rows: Tensor) -> None:
             part = trim(completions.rows(rows))
             hidden = self.hidden(prompts, part).flatten(0, 1)
+            hidden = hidden if through is None else through(hidden)
             log_p = mapped_log_probs(hidden, self.head, part.ids.flatten(), to).view(part.ids.shape)
             out[rows, : part.ids.shape[1]] = torch.where(part.mask, log_p.double(), 0.0)
 

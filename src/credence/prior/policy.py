@@ -131,7 +131,12 @@ class LMPolicy:
         self.trainer.recall(self.names, moments or {})
 
 
-def _unwrap(prior: StepPrior) -> tuple[LMPrior, float]:
+def unwrap(prior: StepPrior) -> tuple[LMPrior, float]:
+    """The language model and the temperature of a prior that can be trained on.
+
+    Raises:
+        ConfigError: it is cut to top-k or top-p, is a policy, or no language model.
+    """
     inner, temperature = prior, 1.0
     while isinstance(inner, Reshaped):
         if inner.truncates:
@@ -148,7 +153,7 @@ def _unwrap(prior: StepPrior) -> tuple[LMPrior, float]:
     return inner, temperature
 
 
-def _twin(lm: LMPrior, own: frozenset[int]) -> LMPrior:
+def twin_of(lm: LMPrior, own: frozenset[int]) -> LMPrior:
     """The prior's module copied; parameters not in `own` keep the prior's storage."""
     # Parameters of the twin's own on the same storage: whether they take gradients is then the twin's affair alone.
     memo = {id(p): nn.Parameter(p.data, False) for p in lm.model.parameters() if id(p) not in own}
@@ -184,10 +189,10 @@ def lora_policy(prior: StepPrior, key: Key, rank: int = 16, alpha: float = 32.0,
         raise MissingExtraError("LoRA needs peft. Run: pip install 'credence-lm[lora]'") from error
     if rank < 1:
         raise ConfigError(f"rank={rank}: at least 1 is needed.")
-    lm, temperature = _unwrap(prior)
+    lm, temperature = unwrap(prior)
     if any("lora_" in name for name, _ in lm.model.named_parameters()):
         raise ConfigError(f"{lm.name} carries adapters of its own: merge them into its weights before training on it.")
-    twin = _twin(lm, frozenset())
+    twin = twin_of(lm, frozenset())
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")  # pyright: ignore
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws from the global generator
         warnings.filterwarnings("ignore", message="fan_in_fan_out")  # it sets this right itself for GPT-2's Conv1D
@@ -214,11 +219,11 @@ def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = T
     Raises:
         ConfigError: the prior is cut to top-k or top-p, or is no language model.
     """
-    lm, temperature = _unwrap(prior)
+    lm, temperature = unwrap(prior)
     words = [*lm.model.get_input_embeddings().parameters(), *lm.head.parameters()]
     frozen = {id(p) for p in words} if freeze_embeddings else set[int]()
     own = frozenset(id(p) for p in lm.model.parameters() if id(p) not in frozen)
-    twin = _twin(lm, own)
+    twin = twin_of(lm, own)
     shared = {p.data_ptr() for p in words} if freeze_embeddings else set[int]()
     for parameter in twin.model.parameters():
         parameter.requires_grad_(parameter.data_ptr() not in shared)

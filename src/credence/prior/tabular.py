@@ -83,6 +83,11 @@ class TabularPolicy:
 
     def log_probs(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
         """The same with gradient, zero outside the mask. Cost: one row of the table a token of each distinct row."""
+        place, token = self.locate(prompts, completions)
+        return torch.where(completions.mask, torch.log_softmax(self.logits, -1)[place, token], 0.0)
+
+    def locate(self, prompts: Prompts, completions: Completions) -> tuple[Int[Tensor, "R T"], Int[Tensor, "R T"]]:
+        """The table's row before each token, and the token; (0, a token) outside the mask."""
         ids = torch.where(completions.mask, completions.ids, self.prior.vocab)
         code = completions.prompt.clone()  # one number a distinct row: the tree is small enough to be enumerated
         for column in ids.T:
@@ -95,9 +100,7 @@ class TabularPolicy:
             for t, token in enumerate(reply):
                 if token < self.prior.vocab:
                     place[r, t] = self.places[prompts.ids[prompt], tuple(reply[:t])]
-        token = rows[:, 1:].clamp(max=self.prior.vocab - 1)
-        log_p = torch.log_softmax(self.logits, -1)[place, token]
-        return torch.where(completions.mask, log_p[again], 0.0)
+        return place[again], ids.clamp(max=self.prior.vocab - 1)
 
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
         """Accumulate the gradient of loss on this batch."""

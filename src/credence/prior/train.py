@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from credence.core.protocols import Batch, Loss, Scored
+from credence.core.protocols import Batch, Loss, Scored, Valued
 from credence.core.types import Completions, Info
 from credence.prior.hf import trim
 
@@ -116,6 +116,32 @@ def scored(batch: Batch, log_pi: Tensor) -> Scored:
     """What a loss sees: the batch, and the policy's log-probabilities."""
     return Scored(
         log_pi=log_pi,
+        log_prior=batch.log_prior,
+        log_q=batch.log_q,
+        log_lik=batch.log_lik,
+        mask=batch.completions.mask,
+        prompt=batch.completions.prompt,
+        prompts=len(batch.prompts),
+        log_z=batch.log_z,
+        readings=batch.readings,
+    )
+
+
+Column = Callable[[], Float[Tensor, "R T"]]
+
+
+def valued(batch: Batch, chosen: Column, soft: Column, ahead: Column, state: Column) -> Valued:
+    """What a value's loss sees: the batch, and what the value says of its prefixes."""
+
+    @torch.no_grad()
+    def detached() -> Tensor:
+        return ahead()
+
+    return Valued(
+        chosen=chosen,
+        soft=soft,
+        ahead=detached,
+        state=state,
         log_prior=batch.log_prior,
         log_q=batch.log_q,
         log_lik=batch.log_lik,

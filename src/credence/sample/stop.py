@@ -22,7 +22,8 @@ LEAST_ROUNDS = 4
 MOST_DRAWS = 16_384
 """Draws a prompt after which a rule that cannot be met is given up."""
 
-SUMMED, HIGHEST, PER_ROUND = ("proposals", "accepted", "above", "ancestors", "resamplings"), ("excess",), ("unique",)
+SUMMED = ("proposals", "accepted", "above", "ancestors", "resamplings", "barred")
+HIGHEST, PER_ROUND = ("excess",), ("unique",)
 """How info of the rounds becomes one; the rest is averaged, but what only makes sense in a round is dropped."""
 
 

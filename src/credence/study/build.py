@@ -8,39 +8,57 @@ import torch
 
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
-from credence.core.protocols import Evidence
+from credence.core.protocols import Evidence, StepPrior
 from credence.evidence.calling import RewardFunction
 from credence.evidence.constraint import Constraint, between, contains, matches
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
 from credence.evidence.reward import Reward
 from credence.evidence.sentiment import Sentiment
+from credence.posterior.posterior import Posterior
 from credence.prior.hf import LMPrior
 from credence.prior.load import load
 from credence.prior.reshape import Reshaped, reshape
-from credence.study.config import ConstraintConfig, EvidenceConfig, PriorConfig, RewardConfig, RunConfig
+from credence.study.config import (
+    ConstraintConfig,
+    EvidenceConfig,
+    PriorConfig,
+    RewardConfig,
+    RunConfig,
+    TargetConfig,
+)
 from credence.study.data import PromptSet, Split, load_prompts, split
+from credence.study.experts import experts
 from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
 
 
-def evidence(config: Job, answers: Sequence[str] = ()) -> Evidence:
+def evidence(config: Job, answers: Sequence[str] = (), prior: StepPrior | None = None) -> Evidence:
     """The product of all entries; readings bear the rewards' names.
 
     Args:
         config: with the entries.
         answers: reference answers, for the reward "answer".
+        prior: what experts and a realigned policy are compared with; they are loaded here.
 
     Raises:
-        ConfigError: a reward file that cannot be used.
+        ConfigError: a reward file or a model that cannot be used; or other models without a prior to compare with.
+        BackendError: a model's files cannot be read.
     """
     given: EvidenceConfig = config.evidence
     parts: list[Evidence] = [_reward(r, config, answers) for r in given.reward]
     parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
     parts += [_constraint(c) for c in given.constraint]
+    if isinstance(given, TargetConfig) and given.compares:
+        if prior is None:
+            raise ConfigError(
+                "evidence.expert and evidence.realign compare other models with the prior: they are for `credence "
+                "sample` and `credence chat`."
+            )
+        parts.append(experts(given, config, prior))
     if not parts:
         raise ConfigError(
-            "evidence is empty: the posterior would be the prior. Give a reward, a constraint or ended.cut."
+            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, an expert or ended.cut."
         )
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
@@ -117,6 +135,18 @@ def prior(config: Job, base: LMPrior | None = None) -> Reshaped:
     """The prior: the model (loaded, unless given) at the config's temperature, top-k and top-p."""
     given = config.prior
     return reshape(base or model(config), given.temperature, given.top_k, given.top_p)
+
+
+def posterior(config: RunConfig) -> Posterior:
+    """Prior and evidence. Evidence that needs no other model is made before the prior is loaded: mistakes show early.
+
+    Raises:
+        ConfigError: as evidence and model.
+        BackendError: a model's files cannot be read.
+    """
+    made = None if config.evidence.compares else evidence(config)
+    base = prior(config)
+    return Posterior(base, evidence(config, prior=base) if made is None else made)
 
 
 def check_device(device: str) -> None:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from credence.core.errors import ConfigError, nearest
-from credence.study.engines import NAMES, PRIOR, EngineConfig, Engines
+from credence.study.engine import EngineConfig
+from credence.study.engines import NAMES, PRIOR, Engines
+from credence.study.experts import ExpertConfig, RealignConfig
 from credence.study.section import Count, Rate, Section
 
 
@@ -89,7 +91,11 @@ class RewardConfig(Section):
 class EndedConfig(Section):
     """A reply should come to its own end."""
 
-    cut: float = Field(-3.0, le=0, description="nats of a reply that the horizon cut; 0 switches it off")
+    cut: float = Field(
+        -3.0,
+        le=0,
+        description="nats of a reply that the horizon cut; 0 switches it off, as where evidence is other models alone",
+    )
 
 
 class ConstraintConfig(Section):
@@ -129,6 +135,28 @@ class EvidenceConfig(Section):
     constraint: Annotated[tuple[ConstraintConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
         (), description="one table, or several as [[evidence.constraint]]"
     )
+
+
+class TargetConfig(EvidenceConfig):
+    """What is good: the nats of all entries add up."""
+
+    expert: Annotated[tuple[ExpertConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.expert]]"
+    )
+    realign: RealignConfig | None = Field(None, description="a policy at another beta than it was trained at")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
+        """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
+        if not isinstance(given, dict) or "ended" in given or given.get("reward") or given.get("constraint"):
+            return given
+        return {**given, "ended": {"cut": 0.0}} if given.get("expert") or given.get("realign") else given
+
+    @property
+    def compares(self) -> bool:
+        """Whether other models are part of it."""
+        return bool(self.expert) or self.realign is not None
 
 
 class SmcConfig(Section):
@@ -265,7 +293,7 @@ class RunConfig(Placed):
     seed: int = Field(0, ge=0, lt=2**63, description="same seed, same draws")
     prior: PriorConfig = Field(PriorConfig(), description="who speaks")  # pyright: ignore[reportCallIssue]
     prompts: PromptsConfig = Field(PromptsConfig(), description="what is asked")  # pyright: ignore[reportCallIssue]
-    evidence: EvidenceConfig = Field(description="what is good")
+    evidence: TargetConfig = Field(description="what is good")
     measure: MeasureConfig = Field(MeasureConfig(), description="the ruler")  # pyright: ignore[reportCallIssue]
     sample: SampleConfig = Field(SampleConfig(), description="how `credence sample` draws")  # pyright: ignore[reportCallIssue]
     train: TrainConfig = Field(TrainConfig(), description="how the posterior is learnt")  # pyright: ignore[reportCallIssue]
@@ -275,8 +303,15 @@ class RunConfig(Placed):
         """Refuse what can be sampled but not trained towards, with the reason.
 
         Raises:
-            ConfigError: top_k or top_p, or evidence of -inf nats.
+            ConfigError: top_k or top_p, evidence of -inf nats, or other models as evidence.
         """
+        if self.evidence.compares:
+            name = "expert" if self.evidence.expert else "realign"
+            raise ConfigError(
+                f"evidence.{name} states what other models make of the prior while it decodes: `credence sample` draws "
+                "from it, nothing is trained towards it (a run that is resumed could not tell whether those models are "
+                "still the same). Train on the reward itself."
+            )
         for name in ("top_k", "top_p"):
             if (value := getattr(self.prior, name)) is not None:
                 raise ConfigError(

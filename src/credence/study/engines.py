@@ -1,15 +1,29 @@
 """The registry of the engines that draw: each one's table of settings, and how it becomes a Sampler.
 
-A further engine is one small class here and one line in `Engines`. TOML, `--set`, `credence sample --engine`, the
-template of `credence init` and all error messages follow from them.
+A further engine is one small class, here or beside it (*_engines), and one line in `Engines`.
+TOML, `--set`, `credence sample --engine`, the template of `credence init` and all error messages follow from them.
 """
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from credence.core.protocols import Sampler, StepPrior
+from credence.study.chain_engines import (
+    AnnealedConfig,
+    BlockMHConfig,
+    IndependentMHConfig,
+    SuffixMHConfig,
+    TemperingConfig,
+)
+from credence.study.decoding_engines import (
+    SequenceProductConfig,
+    SpeculativeConfig,
+    StochasticBeamConfig,
+    TokenProductConfig,
+)
+from credence.study.engine import EngineConfig, Proposal, proposed
+from credence.study.particle_engines import ParticleGibbsConfig, SmcEngineConfig
 from credence.study.section import Count, Section
 
 if TYPE_CHECKING:  # config.py imports this registry
@@ -19,34 +33,17 @@ PRIOR = "prior"
 """The engine that only looks: draws of the prior, beside what the evidence says of them."""
 
 
-class EngineConfig(Section):
-    """Settings of one engine."""
-
-    @abstractmethod
-    def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
-        """The engine with these settings. What it needs beside the prior (a policy, another model) is loaded here.
-
-        Raises:
-            ConfigError: a setting that cannot be, or a name of nothing.
-        """
-
-
 class ImportanceConfig(EngineConfig):
     """Importance sampling: weighted draws of a proposal."""
 
-    proposal: str | None = Field(
-        None,
-        examples=["runs/latest"],
-        description="what to draw from: a run, an exported model, a folder or a hub id; default: the prior",
-    )
-
+    proposal: Proposal = None
     probe: int = Field(32, ge=0, description="replies of the prior on which the proposal's reach is tested; 0: none")
 
     def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
         """See EngineConfig."""
         from credence.sample.importance import Importance
 
-        return Importance(_proposal(self.proposal, job, prior), self.probe)
+        return Importance(proposed(self.proposal, job, prior), self.probe)
 
 
 class RejectionConfig(EngineConfig):
@@ -76,18 +73,14 @@ class QuasiRejectionConfig(EngineConfig):
     acceptance: float = Field(0.1, gt=0, le=1, description="share of proposals to accept where no bound is given")
     pilot: Count = Field(128, description="draws a prompt that choose the bound")
     most: Count = Field(1024, description="proposals a prompt, at most")
-    proposal: str | None = Field(
-        None,
-        examples=["runs/latest"],
-        description="what to draw from: a run, an exported model, a folder or a hub id; default: the prior",
-    )
+    proposal: Proposal = None
 
     def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
         """See EngineConfig."""
         from credence.sample.quasi_rejection import QuasiRejection
 
-        proposal = _proposal(self.proposal, job, prior)
-        return QuasiRejection(self.bound, self.acceptance, self.pilot, self.most, proposal)
+        given = proposed(self.proposal, job, prior)
+        return QuasiRejection(self.bound, self.acceptance, self.pilot, self.most, given)
 
 
 class BestOfNConfig(EngineConfig):
@@ -114,25 +107,6 @@ class SoftBestOfNConfig(EngineConfig):
         return SoftBestOfN(self.of)
 
 
-class SmcEngineConfig(EngineConfig):
-    """Sequential Monte Carlo: particles that grow and are resampled."""
-
-    particles: Annotated[int, Field(ge=2)] = Field(16, description="particles an island")
-    islands: Count = Field(4, description="independent runs: they give log Z its standard error")
-    threshold: float = Field(0.5, ge=0, le=1, description="resample where ESS falls below this share of the particles")
-    proposal: str | None = Field(
-        None,
-        examples=["runs/latest"],
-        description="what draws the tokens: a run, an exported model, a folder or a hub id; default: the prior",
-    )
-
-    def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
-        """See EngineConfig."""
-        from credence.sample.smc import SMC
-
-        return SMC(self.particles, self.islands, self.threshold, _proposal(self.proposal, job, prior))
-
-
 class Engines(Section):
     """A table an engine; the names are those of `--engine`."""
 
@@ -142,14 +116,17 @@ class Engines(Section):
     best_of_n: BestOfNConfig = Field(BestOfNConfig(), description="the best of n")  # pyright: ignore[reportCallIssue]
     soft_best_of_n: SoftBestOfNConfig = Field(SoftBestOfNConfig(), description="one of n, by weight")  # pyright: ignore[reportCallIssue]
     smc: SmcEngineConfig = Field(SmcEngineConfig(), description="particles that grow")  # pyright: ignore[reportCallIssue]
+    particle_gibbs: ParticleGibbsConfig = Field(ParticleGibbsConfig(), description="chains of particles")  # pyright: ignore[reportCallIssue]
+    suffix_mh: SuffixMHConfig = Field(SuffixMHConfig(), description="chains that say endings anew")  # pyright: ignore[reportCallIssue]
+    block_mh: BlockMHConfig = Field(BlockMHConfig(), description="chains that say middles anew")  # pyright: ignore[reportCallIssue]
+    independent_mh: IndependentMHConfig = Field(IndependentMHConfig(), description="chains of whole replies")  # pyright: ignore[reportCallIssue]
+    parallel_tempering: TemperingConfig = Field(TemperingConfig(), description="ladders of chains")  # pyright: ignore[reportCallIssue]
+    annealed: AnnealedConfig = Field(AnnealedConfig(), description="weighted draws along the path")  # pyright: ignore[reportCallIssue]
+    speculative: SpeculativeConfig = Field(SpeculativeConfig(), description="weighted draws by a draft")  # pyright: ignore[reportCallIssue]
+    stochastic_beam: StochasticBeamConfig = Field(StochasticBeamConfig(), description="different replies")  # pyright: ignore[reportCallIssue]
+    token_product: TokenProductConfig = Field(TokenProductConfig(), description="experts, a token at a time")  # pyright: ignore[reportCallIssue]
+    sequence_product: SequenceProductConfig = Field(SequenceProductConfig(), description="experts, whole replies")  # pyright: ignore[reportCallIssue]
 
 
 NAMES = (PRIOR, *Engines.model_fields)
 """What `--engine` accepts."""
-
-
-def _proposal(given: str | None, job: "Job", prior: StepPrior) -> StepPrior | None:
-    """The law to draw from; None for the prior's own."""
-    from credence.study.laws import law
-
-    return None if given is None else law(given, job, prior)

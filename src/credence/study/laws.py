@@ -15,7 +15,7 @@ from credence.study.served import find_policy
 from credence.study.stored import read_json
 
 
-def law(given: str, job: Job, prior: StepPrior) -> StepPrior:
+def law(given: str, job: Job, prior: StepPrior, temperature: float | None = None) -> StepPrior:
     """The law that `given` names, on the prior's own tokens, horizon and device.
 
     A run's policy and an exported one speak at the temperature that they were saved with (generation_config.json), any
@@ -25,6 +25,7 @@ def law(given: str, job: Job, prior: StepPrior) -> StepPrior:
         given: a run's folder or name, a model's folder (first beside the config file, then here), or a hub id.
         job: whose prior's settings hold for it too.
         prior: what it must share its tokens with.
+        temperature: in place of its own.
 
     Raises:
         ConfigError: no such thing, or other tokens than the prior's.
@@ -37,7 +38,7 @@ def law(given: str, job: Job, prior: StepPrior) -> StepPrior:
         style=settings.style, device=settings.device, dtype=getattr(torch, settings.dtype),
     )  # fmt: skip
     _same_tokens(given, model, prior)
-    return reshape(model, _temperature(folder) or settings.temperature)
+    return reshape(model, temperature or _temperature(folder) or settings.temperature)
 
 
 def _folder(given: str, beside: Path) -> Path | None:

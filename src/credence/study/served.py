@@ -187,7 +187,7 @@ def open_run(folder: Path, config: Path | None, horizon: int | None, device: str
         [("longer", str(horizon))] if horizon and horizon != run_config(folder, config).prior.horizon else []
     )
     prior, policy = build.prior(settings), _policy(folder, settings)
-    evidence, trouble = _evidence(settings)
+    evidence, trouble = _evidence(settings, prior)
     taught = Taught.read(folder)
     if taught is not None:
         extra = taught_evidence(taught, prior)
@@ -273,7 +273,7 @@ def open_settings(
         notes.append(("english model", settings.prior.model))
     if config is None and lang != "en":
         return Served(prior, None, Ended(), settings, None, settings.prior.model, "", tuple(notes))
-    evidence, trouble = _evidence(settings)
+    evidence, trouble = _evidence(settings, prior)
     notes += [("no evidence", trouble)] if trouble is not None else []
     return Served(prior, None, evidence, settings, None, settings.prior.model, "", tuple(notes))
 
@@ -306,10 +306,10 @@ def open_model(folder: Path, given: Served) -> Served:
     return replace(given, policy=policy, source=str(folder), law=fingerprint(folder), notes=notes)
 
 
-def _evidence(settings: RunConfig) -> tuple[Evidence | None, CredenceError | None]:
+def _evidence(settings: RunConfig, prior: Reshaped) -> tuple[Evidence | None, CredenceError | None]:
     """The evidence, or why there is none: a talk can do without it, and says so."""
     try:
-        return build.evidence(settings), None
+        return build.evidence(settings, prior=prior), None
     except (ConfigError, MissingExtraError) as error:
         return None, error
 

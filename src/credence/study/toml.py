@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from credence.core.errors import ConfigError, nearest
 from credence.study.config import Placed, RunConfig
 from credence.study.data import find_source, read_text
+from credence.study.engine import EngineConfig
 from credence.study.functions import check_function
 from credence.study.section import Section
 
@@ -161,7 +162,7 @@ def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], messag
         here, name = list(inside.model_fields), str(loc[-1])
         elsewhere = [p for p, _ in paths(root) if p.rpartition(".")[2] == name]
         hint = f" Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(name, here)
-        return f"{dotted}: there is no such setting.{hint} Known here: {', '.join(here)}."
+        return f"{dotted}: there is no such setting.{hint} Known here: {', '.join(here) or 'none'}."
     if kind == "missing":
         field = section(loc[:-1], root).model_fields[str(loc[-1])]
         return f"{dotted} is missing: {field.description}."
@@ -226,6 +227,8 @@ def template() -> str:
 def described(model: type[Section], given: Table, path: str = "") -> list[str]:
     """Lines of every setting under its meaning, with what is given for it, else its default. Tables in tables too.
 
+    A table that may be left out, and was, stands behind #. An engine's table has one line a setting: there are many.
+
     Args:
         model: the section.
         given: values by name; a list of tables becomes one [[…]] each, of which the first is explained.
@@ -238,8 +241,11 @@ def described(model: type[Section], given: Table, path: str = "") -> list[str]:
             continue
         if path == "evidence." and name == "constraint":
             lines += ["", "# [[evidence.constraint]]", '# contains = ["please", "thank"]', "# otherwise = -2.0"]
-        elif name not in given and field.default is None:
-            lines += ["", f"# {field.description}", f"# [{path}{name}]"]
+        elif name not in given and not isinstance(field.default, Section) and not field.is_required():
+            head = f"# [{path}{name}]" if field.default is None else f"# [[{path}{name}]]"
+            lines += ["", f"# {_purpose(below)}", head, *_beside(below, "# ")]
+        elif issubclass(below, EngineConfig) and name not in given:
+            lines += ["", f"# {_purpose(below)}", f"[{path}{name}]", *_beside(below)]
         elif isinstance(tables := given.get(name, {}), list):
             lines += _several(path + name, below, tables)
         else:
@@ -255,6 +261,18 @@ def _several(path: str, model: type[Section], tables: list[Table]) -> list[str]:
     return lines
 
 
+def _beside(model: type[Section], mark: str = "") -> list[str]:
+    """A line a setting, its default or an example and behind it what it means; every line behind `mark`."""
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        if inner(field):
+            continue
+        setting, meaning = _setting(name, field, {}), field.description or ""
+        line = (setting if setting.startswith("# ") else mark + setting) + f"  # {meaning}"
+        lines += [line] if len(line) <= 120 else [*(f"# {part}" for part in wrap(meaning, 116)), line.split("  # ")[0]]
+    return lines or ["# nothing to set"]
+
+
 def _purpose(model: type[Section]) -> str:
     return (model.__doc__ or "").splitlines()[0]
 
@@ -264,8 +282,14 @@ def _plain_fields(model: type[Section], given: Table) -> list[str]:
     for name, field in model.model_fields.items():
         if inner(field):
             continue
-        value = given.get(name, field.get_default(call_default_factory=True, validated_data={}))
         lines += [f"# {line}" for line in wrap(field.description or "", 116)]
-        examples = field.examples or [None]
-        lines.append(f"# {name} = {toml_value(examples[0])}" if value is None else f"{name} = {toml_value(value)}")
+        lines.append(_setting(name, field, given))
     return lines
+
+
+def _setting(name: str, field: FieldInfo, given: Table) -> str:
+    """name = value; behind a # with an example where there is neither a given value nor a default."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
+    value = given.get(name, default)
+    examples = field.examples or [None]
+    return f"# {name} = {toml_value(examples[0])}" if value is None else f"{name} = {toml_value(value)}"

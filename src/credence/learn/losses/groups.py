@@ -1,29 +1,51 @@
 """Means over the rows of each prompt, for groups of any size."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from credence.core.errors import ShapeError
 from credence.core.protocols import Scored
 
 
-def row_weights(scored: Scored) -> Float[Tensor, " R"]:
+@runtime_checkable
+class Grouped(Protocol):
+    """Rows that belong to prompts: what Scored and Valued have in common."""
+
+    @property
+    def log_lik(self) -> Float[Tensor, " R"]:
+        """(R,) nats."""
+        ...
+
+    @property
+    def prompt(self) -> Int[Tensor, " R"]:
+        """(R,) the prompt of each row."""
+        ...
+
+    @property
+    def prompts(self) -> int:
+        """B."""
+        ...
+
+
+def row_weights(scored: Grouped) -> Float[Tensor, " R"]:
     """1 / (rows of my prompt × prompts): sums over rows become means over rows, then over prompts."""
     return 1.0 / (sizes(scored)[scored.prompt] * scored.prompts)
 
 
-def sizes(scored: Scored) -> Float[Tensor, " B"]:
+def sizes(scored: Grouped) -> Float[Tensor, " B"]:
     """Rows of each prompt."""
     return sums(torch.ones_like(scored.log_lik), scored)
 
 
-def sums(values: Float[Tensor, " R"], scored: Scored) -> Float[Tensor, " B"]:
+def sums(values: Float[Tensor, " R"], scored: Grouped) -> Float[Tensor, " B"]:
     """Sum over the rows of each prompt; 0 for a prompt without rows."""
     return values.new_zeros(scored.prompts).index_add(0, scored.prompt, values)
 
 
-def log_sums(values: Float[Tensor, " R"], scored: Scored) -> Float[Tensor, " B"]:
+def log_sums(values: Float[Tensor, " R"], scored: Grouped) -> Float[Tensor, " B"]:
     """log Σ exp over the rows of each prompt; -inf where all are, or there are none."""
     top = values.new_full((scored.prompts,), -torch.inf).scatter_reduce(0, scored.prompt, values, "amax")
     finite = torch.where(torch.isneginf(top), 0.0, top)

@@ -1,0 +1,1 @@
+"""Learners of a value of prefixes, from stored draws: one file an engine."""
