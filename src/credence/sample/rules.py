@@ -41,7 +41,8 @@ class Rules:
             )
         if self.scheme not in SCHEMES:
             raise ConfigError(f"scheme={self.scheme!r}: resampling is one of {', '.join(SCHEMES)}.")
-        if self.twist is not None and not isinstance(self.twist, Twist):
+        given = self.twist  # users give any object
+        if not (given is None or isinstance(given, Twist)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(
                 f"twist={self.twist!r}: an object with log_twist(prompts, completions) -> nats a row is needed."
             )
