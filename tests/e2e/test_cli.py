@@ -197,6 +197,11 @@ def test_sample_from_a_proposal_by_name(byte_rewards: str, tiny: str) -> None:
     )
     (found,) = data(*asked)["prompts"]
     assert (found["status"], found["info"]["missed"]) == ("ok", 0)
+    run = Path(byte_rewards).parent / "runs/mine"
+    run.mkdir(parents=True)
+    (run / "policy").symlink_to(tiny)
+    (again,) = data(*asked[:-1], "sample.importance.proposal=runs/mine")["prompts"]  # beside the config file
+    assert again == found
     assert "no policy 'nobody'" in call(*asked[:-1], "sample.importance.proposal=nobody", code=2).stderr
 
 

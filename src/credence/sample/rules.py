@@ -41,8 +41,8 @@ class Rules:
             )
         if self.scheme not in SCHEMES:
             raise ConfigError(f"scheme={self.scheme!r}: resampling is one of {', '.join(SCHEMES)}.")
-        given = self.twist  # users give any object
-        if not (given is None or isinstance(given, Twist)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        # The type says so already, to those who check types; a user's object may lack the method all the same.
+        if self.twist is not None and not isinstance(self.twist, Twist):  # pyright: ignore[reportUnnecessaryIsInstance] - see above
             raise ConfigError(
                 f"twist={self.twist!r}: an object with log_twist(prompts, completions) -> nats a row is needed."
             )
