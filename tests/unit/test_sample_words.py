@@ -74,6 +74,14 @@ def test_each_finding_is_a_sentence(six: Draws, changed: dict[str, float], says:
     assert says in said
 
 
+def test_weights_that_one_draw_decides_are_said_to_be_so(six: Draws) -> None:
+    (said,) = warnings(told(six, ess=1.2), SETTINGS)
+    assert said.startswith("One draw decides: 6 weighted draws are worth 1.2 equal ones")
+    assert warnings(told(six, ess=2.5), SETTINGS) == []
+    equal = replace(told(six, ess=1.2), log_w=torch.zeros(6, dtype=torch.float64))
+    assert warnings(equal, SETTINGS) == []
+
+
 def test_good_chains_the_prior_and_a_status_say_nothing_more(six: Draws) -> None:
     assert warnings(told(six, **GOOD), SETTINGS) == []
     bad = told(six, **{**GOOD, "rhat": 2.0})
