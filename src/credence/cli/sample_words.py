@@ -134,8 +134,8 @@ def _of_weights(draws: "Draws", info: Mapping[str, float]) -> list[str]:
     if not weighted or "rhat" in info or not (count > FEW_DRAWS and info.get("ess", math.inf) < FEW_DRAWS):
         return []
     return [
-        f"One draw decides: {count} weighted draws are worth {info['ess']:.3g} equal ones, and log Z may be far too low. "
-        "Draw more, or by an engine that comes nearer to the posterior."
+        f"One draw decides: {count} weighted draws are worth {info['ess']:.3g} equal ones, and log Z may be far too "
+        "low. Draw more, or by an engine that comes nearer to the posterior."
     ]
 
 
