@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from credence.cli.main import app
+from credence.evidence.experts import Experts
 from credence.prior.embedded import unpacked_folder
 from credence.study.engines import NAMES
+from credence.study.served import open_settings
 from tests.example_report import example_report
 from tests.small_engines import SMALL
 
@@ -237,6 +239,7 @@ def test_sample_from_a_realigned_policy(tiny: str, other: str, tmp_path: Path) -
     assert "no policy 'nobody'" in call(*asked, "smc", "--set", "evidence.realign.policy=nobody", code=2).stderr
     config = str(tmp_path / "c.toml")
     assert "nothing is trained towards it" in call("run", config, code=2).stderr
+    assert isinstance(open_settings(Path(config), "en", None, None, None, None).evidence, Experts)  # chat draws from it
 
 
 def test_sample_by_a_value_of_prefixes(tiny: str, byte_rewards: str, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Configs: what is accepted, what is refused, and in which words."""
 
 import math
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from credence.core.errors import ConfigError
 from credence.study.config import RunConfig
+from credence.study.engines import Engines
 from credence.study.toml import load_config, merge, paths, template, toml_value
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,14 @@ def test_the_example_is_the_main_job_and_trains() -> None:
 def test_the_template_loads_and_every_setting_says_what_it_is(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, template()))
     assert config.model_dump() == load_config(None, ["name=my-run"]).model_dump()
+    lines = template().splitlines()
+    assert {f"[sample.{name}]" for name in Engines.model_fields} <= set(lines)
+    assert {"# [[evidence.expert]]", "# [evidence.realign]", '# policy = "runs/latest"'} <= {
+        x.split("  #")[0] for x in lines
+    }
+    assert max(map(len, lines)) <= 120
+    uncommented = [x.removeprefix("# ") for x in lines if "  # " in x and x.startswith("# ")]
+    assert all(tomllib.loads(line) for line in uncommented)  # what stands behind a # is a setting to be used
     undescribed = [path for path, field in paths(RunConfig) if not field.description]
     assert undescribed == []
 

@@ -20,6 +20,9 @@ FEW_CHAINS = 4
 FEW_TEXTS = 4
 """Different texts among all particles below which draws are copies of one another."""
 
+FEW_DRAWS = 2
+"""Effective draws below which one weight decides, as in chat."""
+
 LEAST_MOVED = 0.2
 """Share of particle Gibbs's sweeps that must take another path, else its chains stand still."""
 
@@ -118,7 +121,22 @@ def warnings(draws: "Draws", settings: "EngineConfig | None") -> list[str]:
     if settings is None or not draws.status[0].ok:  # a status says what is wrong by itself
         return []
     info = {name: float(value.flatten()[0]) for name, value in draws.info.items()}
-    return [*_of_chains(draws, info, settings), *_of_particles(draws, info), *_of_decoding(info)]
+    return [
+        *_of_weights(draws, info),
+        *_of_chains(draws, info, settings),
+        *_of_particles(draws, info),
+        *_of_decoding(info),
+    ]
+
+
+def _of_weights(draws: "Draws", info: Mapping[str, float]) -> list[str]:
+    count, weighted = len(draws.completions), len(set(draws.log_w.tolist())) > 1
+    if not weighted or "rhat" in info or not (count > FEW_DRAWS and info.get("ess", math.inf) < FEW_DRAWS):
+        return []
+    return [
+        f"One draw decides: {count} weighted draws are worth {info['ess']:.3g} equal ones, and log Z may be far too "
+        "low. Draw more, or by an engine that comes nearer to the posterior."
+    ]
 
 
 def _of_chains(draws: "Draws", info: Mapping[str, float], settings: "EngineConfig") -> list[str]:
