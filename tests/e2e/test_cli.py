@@ -210,6 +210,8 @@ def test_sample_from_a_proposal_by_name(byte_rewards: str, tiny: str) -> None:
 def test_sample_says_how_far_a_bound_was_broken(byte_rewards: str) -> None:
     asked = ("sample", byte_rewards, "--prompt", TALK[0], "--engine", "rejection", "--tokens", "1")
     done = call(*asked, "--set", "evidence.ended.cut=0.0")
+    (warning,) = data(*asked, "--set", "evidence.ended.cut=0.0")["warnings"]
+    assert warning.startswith("rejection: ")
     assert "credence: rejection: " in done.stderr  # names the reply, without the line of a file
     assert ".py" not in done.stderr
     assert "bound_violated" in done.stdout
@@ -242,6 +244,9 @@ def test_sample_from_a_realigned_policy(tiny: str, other: str, tmp_path: Path) -
     assert isinstance(open_settings(Path(config), "en", None, None, None, None).evidence, Experts)  # chat draws from it
 
 
+COLD = "sample.speculative.draft_temperature=0.01"
+
+
 def test_sample_by_a_value_of_prefixes(tiny: str, byte_rewards: str, tmp_path: Path) -> None:
     """A run's folder with a value in it: as SMC's twist, and as the policy that it guides; on another prior refused."""
     import torch
@@ -265,6 +270,9 @@ def test_sample_by_a_value_of_prefixes(tiny: str, byte_rewards: str, tmp_path: P
         assert found["status"] == "ok"
         assert found["log_z"] != plain["log_z"]
         assert found["log_z"] == pytest.approx(plain["log_z"], abs=1.0)
+    drafted = [*asked, "--engine", "speculative", "--set", "sample.speculative.draft=runs/valued"]
+    near, far = (data(*drafted, *more)["prompts"][0]["info"]["acceptance"] for more in ((), ("--set", COLD)))
+    assert near > far  # a draft at 0.01 says little of what the prior says
     wrong = call(*asked, "--set", "sample.smc.twist=runs/valued", "--set", "prior.temperature=1.0", code=2)
     assert "was learnt on another prior: temperature 0.7 there and 1.0 here" in wrong.stderr
     assert "no value of prefixes 'nobody'" in call(*asked, "--set", "sample.smc.twist=nobody", code=2).stderr

@@ -38,7 +38,8 @@ def law(given: str, job: Job, prior: StepPrior, temperature: float | None = None
         BackendError: its files cannot be read.
     """
     if (valued := _valued(given, job.folder)) is not None:
-        return load_guide(valued, prior)
+        guided = load_guide(valued, prior)
+        return guided if temperature is None else reshape(guided, temperature / guided.temperature)
     folder = _folder(given, job.folder)
     settings = job.prior
     model = load(
