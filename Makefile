@@ -1,6 +1,6 @@
 # Two commands for a new user: `make run` and `make test`. Each makes .venv first if it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-fast run-long test test-all clean
+.PHONY: help setup run run-fast run-long test test-all figures mutants clean
 CONFIG ?= examples/cheerful.toml
 ARGS ?=
 READY := .venv/.ready
@@ -29,6 +29,12 @@ test: $(READY)  ## format, lint, types, layers and every test that is not slow; 
 
 test-all: test  ## the slow tests too: end to end on the embedded model, mutants; under 25 minutes
 	scripts/check slow
+
+figures: $(READY)  ## published figures reproduced, JSON and pictures in runs/figures; ARGS="f8 f9" for some, a minute in all
+	OMP_NUM_THREADS=1 .venv/bin/python scripts/figures $(ARGS)
+
+mutants: $(READY)  ## every named wrong engine on ten seeds, as a table; ARGS="chain decoding" for some
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.mutants $(ARGS)
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
 """Of programs that tests start."""
 STEPS, EVERY = 16, 3
+BREAKS = (5, 11)
+"""Steps at which training is broken off."""
 Left = TypeVar("Left")
 
 
@@ -86,7 +88,7 @@ def stop_at(step: int) -> Callable[[int], None]:
     return stop
 
 
-def broken_off(train: Callable[..., Left], seed: int, steps: Sequence[int] = (5, 11)) -> tuple[Left, Left]:
+def broken_off(train: Callable[..., Left], seed: int, steps: Sequence[int] = BREAKS) -> tuple[Left, Left]:
     """What undisturbed training leaves, and what training broken off at these steps does: its bytes are the same."""
     with TemporaryDirectory() as place:
         whole, cut = Path(place, "whole"), Path(place, "cut")
@@ -104,9 +106,17 @@ def broken_off(train: Callable[..., Left], seed: int, steps: Sequence[int] = (5,
     return wanted, found
 
 
+def best_is_brought_back(step: int) -> None:
+    """Refuse a seed whose best step lies behind the last checkpoint before the last break, or at the start."""
+    last = BREAKS[-1] // EVERY * EVERY
+    if not 0 < step <= last:
+        raise RuntimeError(f"the best step is {step}, not among 1 to {last}: of its state this check would see nothing")
+
+
 def check_resumed_equals_uninterrupted(seed: int) -> None:
     """Broken off twice, each time between two checkpoints: the same bytes, and the same Fit."""
     wanted, found = broken_off(train, seed)
+    best_is_brought_back(wanted.best)
     assert (found.best, found.best_elbo, found.cost.tokens) == (wanted.best, wanted.best_elbo, wanted.cost.tokens)
 
 

@@ -115,7 +115,7 @@ def run(figure: Figure, out: Path) -> bool:
     for tone, palette in (("light", LIGHT), ("dark", DARK)):
         with style():
             picture = figure.draw(found, palette)
-            picture.savefig(out / f"{name}-{tone}.png", dpi=110, facecolor=palette.paper, bbox_inches="tight",
+            picture.savefig(out / f"figure-{name}-{tone}.png", dpi=110, facecolor=palette.paper, bbox_inches="tight",
                             pad_inches=0.2, metadata={"Software": None})  # fmt: skip
     return found.ok
 

@@ -10,12 +10,13 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
-import tests.conftest  # noqa: F401 - axes and types are checked as in the tests, or a mutant could live here and die there
 from tests.mutants.runner import Mutant, kill, passes_when_right
 
 HERE = Path(__file__).parent
@@ -35,6 +36,7 @@ class Row:
         killed: seeds at which it died.
         tried: seeds at which it was tried.
         blind: seeds left out because the check could see nothing there.
+        saw_nothing: what it said of the last of them.
         seconds: CPU seconds, the right version's run included where it was the first.
         faults: what went wrong, by seed.
     """
@@ -45,12 +47,14 @@ class Row:
     killed: int = 0
     tried: int = 0
     blind: int = 0
+    saw_nothing: str = ""
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
 
 
 def modules() -> list[ModuleType]:
-    """Every file of mutants."""
+    """Every file of mutants, axes and types checked as in the tests: else one could live here and die there."""
+    importlib.import_module("tests.conftest")
     return [importlib.import_module(f"tests.mutants.{p.stem}") for p in sorted(HERE.glob("test_*_mutants.py"))]
 
 
@@ -61,39 +65,50 @@ def named(module: ModuleType, mutant: Mutant) -> Row:
     return Row(mutant.name, module.__name__.rsplit(".", 1)[-1], f"{where}{check.__name__}")
 
 
-def seeds(module: ModuleType, mutant: Mutant) -> Iterator[int]:
-    """The file's own seeds for this check first (SEEDS as a mapping from check to seeds), then 1, 2, 3, …"""
-    own = getattr(module, "SEEDS", ())
-    first = own.get(mutant.check, ()) if isinstance(own, dict) else ()
-    yield from first
-    yield from (seed for seed in range(1, 10_000) if seed not in first)
+@cache
+def when_right(check: Callable[[int], None], seed: int) -> tuple[str, str]:
+    """What the check says of the right version: why it could see nothing, and how it fails; both empty as a rule."""
+    try:
+        passes_when_right(check, seed)
+    except RuntimeError as error:
+        return str(error), ""
+    except AssertionError as error:
+        return "", f"the right version fails: {str(error)[:100]}"
+    return "", ""
+
+
+def fault(mutant: Mutant, seed: int) -> str:
+    """Nothing where the mutant died of the check."""
+    try:
+        kill(mutant, seed)
+    except AssertionError:
+        return "lives"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the mutant was broken by it and not caught
+        return f"broken by {type(error).__name__}: {str(error)[:100]}"
+    return ""
 
 
 def tried(module: ModuleType, mutant: Mutant, wanted: Sequence[int] | None) -> Row:
     """The mutant at each seed."""
     row, began = named(module, mutant), time.process_time()
-    for seed in wanted if wanted is not None else seeds(module, mutant):
-        if row.tried == SEEDS and wanted is None or row.blind == BLIND:
+    for seed in count(1) if wanted is None else wanted:
+        if (row.tried == SEEDS and wanted is None) or row.blind == BLIND:
             break
-        try:
-            passes_when_right(mutant.check, seed)
-        except RuntimeError:
-            row.blind += 1
+        unseen, wrong = when_right(mutant.check, seed)
+        if unseen:
+            row.blind, row.saw_nothing = row.blind + 1, unseen
             continue
-        except AssertionError as error:
-            row.tried += 1
-            row.faults.append(f"seed {seed}: the right version fails: {str(error)[:100]}")
-            continue
-        row.tried += 1
-        try:
-            kill(mutant, seed)
-            row.killed += 1
-        except AssertionError:
-            row.faults.append(f"seed {seed}: lives")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the mutant was broken by it and not caught
-            row.faults.append(f"seed {seed}: broken by {type(error).__name__}: {str(error)[:100]}")
+        wrong = wrong or fault(mutant, seed)
+        row.tried, row.killed = row.tried + 1, row.killed + (not wrong)
+        row.faults += [f"seed {seed}: {wrong}"] if wrong else []
     row.seconds = round(time.process_time() - began, 1)
     return row
+
+
+def say(text: str) -> None:
+    """One line, at once: the whole takes a quarter of an hour."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def line(row: Row) -> str:
@@ -111,22 +126,21 @@ def main(given: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(given)
     wanted = [int(seed) for seed in asked.seeds.split(",")] if asked.seeds else None
     rows: list[Row] = []
-    print("| mutant | killed by | seeds killed | CPU s |\n|---|---|---|---|", flush=True)
+    say("| mutant | killed by | seeds killed | CPU s |\n|---|---|---|---|")
     for module in modules():
         for mutant in module.MUTANTS:
             if asked.words and not any(word in f"{module.__name__} {mutant.name}" for word in asked.words):
                 continue
             rows.append(tried(module, mutant, wanted))
-            print(line(rows[-1]), flush=True)
+            say(line(rows[-1]))
             if asked.json:
                 with asked.json.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(rows[-1]), ensure_ascii=False) + "\n")
     alive = [row for row in rows if row.faults or row.killed < row.tried or not row.tried]
-    print(
-        f"\n{len(rows) - len(alive)} of {len(rows)} mutants died at every seed, {sum(r.seconds for r in rows):.0f} CPU s"
-    )
+    spent = sum(row.seconds for row in rows)
+    say(f"\n{len(rows) - len(alive)} of {len(rows)} mutants died at every seed, {spent:.0f} CPU s")
     for row in alive:
-        print(f"{row.file}: {row.mutant}: " + ("; ".join(row.faults) or f"{row.check} saw nothing at any seed"))
+        say(f"{row.file}: {row.mutant}: " + ("; ".join(row.faults) or f"{row.check} saw nothing at any seed"))
     return 1 if alive or not rows else 0
 
 

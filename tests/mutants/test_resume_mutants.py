@@ -17,7 +17,8 @@ from tests.survival import check_a_power_cut_leaves_a_whole_checkpoint, check_re
 
 Patch = pytest.MonkeyPatch
 SEEDS = {check_resumed_lessons_equal_uninterrupted: (2, 12)}
-"""Of those at which the best step is neither the first nor the last, so that a best state that is lost shows."""
+"""Of those at which the best state is found before the last break, so that losing it shows; at others the check says
+that it sees nothing of it."""
 USUAL = (1, 6)
 
 

@@ -53,4 +53,4 @@ def test_json_and_both_pictures_are_written_and_a_failure_is_the_status(result: 
         assert told["expected"] == {"x": 7.0}
         assert told["verdict"] == ("fails" if status else "holds")
         assert told["curves"]["line"][1] == "inf"
-    assert {path.name for path in tmp_path.iterdir()} == {"f0.json", "f0-light.png", "f0-dark.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"f0.json", "figure-f0-light.png", "figure-f0-dark.png"}
