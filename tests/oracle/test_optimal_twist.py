@@ -12,7 +12,7 @@ from credence.sample.rejection import Rejection
 from credence.sample.resample import SCHEMES, Scheme
 from credence.sample.segments import EVERY_TOKEN, Segments
 from credence.sample.smc import SMC
-from tests.statistical.checks import copies
+from credence.testing.statistics import copies
 from tests.toys import OptimalTwist, soft_optimal_prior, toy_a, toy_prompts
 
 SEGMENTS = [EVERY_TOKEN, Segments(most=2), Segments(frozenset({1}), 3)]

@@ -23,8 +23,9 @@ from credence.sample.independent_mh import IndependentMH
 from credence.sample.suffix_mh import SuffixMH
 from credence.sample.tempering import ParallelTempering
 from credence.sample.thermodynamic import area, ladder
+from credence.testing.statistics import copies, p_law, p_unbiased
 from tests import chain_kernels as kernels
-from tests.statistical.checks import _only, copies, hold, p_law, p_unbiased
+from tests.statistical.checks import _only, hold
 from tests.toys import toy_a, toy_policy, toy_prompts, toy_two, two_prompts
 
 HARD = Posterior(toy_a().prior, toy_a().evidence * kernels.HARD)

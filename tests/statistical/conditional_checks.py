@@ -23,8 +23,9 @@ from credence.sample.resample import SCHEMES, Scheme
 from credence.sample.rules import Rules
 from credence.sample.segments import Segments
 from credence.sample.smc import SMC
+from credence.testing.statistics import copies, p_texts, p_unbiased
 from tests.statistical import resample_checks
-from tests.statistical.checks import copies, hold, p_texts, p_unbiased
+from tests.statistical.checks import hold
 from tests.toys import EOS, HORIZON, prior_logits, toy_a, toy_policy, toy_prior, toy_prompts, toy_reward
 
 

@@ -19,7 +19,8 @@ from credence.sample.sequence_product import SequenceProduct
 from credence.sample.speculative import Speculative, speculate
 from credence.sample.stochastic_beam import StochasticBeam
 from credence.sample.token_product import TokenProduct
-from tests.statistical.checks import copies, hold, p_law, p_unbiased
+from credence.testing.statistics import copies, p_law, p_unbiased
+from tests.statistical.checks import hold
 from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_reward, toy_two, two_prompts
 
 

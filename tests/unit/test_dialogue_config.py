@@ -45,6 +45,7 @@ def test_a_template_in_another_language_is_refused() -> None:
         ("learn.rollouts=1", "learn.rollouts"),
         ("users.patiense=3", "Did you mean"),
         ("users.satisfaction=overlapp", "'overlap'"),
+        ("users.satisfaction=answr", "Did you mean 'answer'"),
         ("evidence.reward.0.fn=nothing.py:f", "nothing.py"),
     ],
 )

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_other_settings_are_named_and_refused(folders: tuple[Path, Path]) -> Non
 def test_the_time_before_a_kill_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that counts seconds: the budget is one for both parts, and what passes while nothing runs is free."""
     ticks = itertools.count()
-    monkeypatch.setattr("credence.dialogue.lessons.time.monotonic", lambda: float(next(ticks)))
+    clock = SimpleNamespace(monotonic=lambda: float(next(ticks)), process_time=lambda: 0.0)
+    monkeypatch.setattr("credence.learn.budget.time", clock)
     long = replace(LESSONS, steps=10_000, seconds=60.0)
     with pytest.raises(Killed):
         teach(tmp_path, 12, stop_at(5), 1, long)

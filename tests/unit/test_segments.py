@@ -11,7 +11,7 @@ from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
 from credence.sample.segments import EVERY_TOKEN, Segments, sentence_ends
 from credence.sample.smc import SMC
-from tests.statistical.checks import copies
+from credence.testing.statistics import copies
 from tests.statistical.conditional_checks import check_segments_rule
 from tests.toys import toy_a, toy_prompts
 

@@ -31,10 +31,11 @@ def check_function(spec: str, folder: Path, setting: str, answers: bool = False)
             f"{setting} = {spec!r} is measured against reference answers, which only `credence dialogue train` has. "
             "Elsewhere put AnswerCorrect into a file of your own (docs/knowledge.md), or use 'overlap'."
         )
+    known = (*BUILTIN, ANSWER) if answers else BUILTIN
     file, colon, name = spec.rpartition(":")
     if not colon or not file.endswith(".py") or not name.isidentifier():
         raise ConfigError(
-            f"{setting} = {spec!r}: {', '.join(BUILTIN)} or file.py:function is needed.{nearest(spec, BUILTIN)}"
+            f"{setting} = {spec!r}: {', '.join(known)} or file.py:function is needed.{nearest(spec, known)}"
         )
     text = read_text(folder / file, "reward file")
     try:

@@ -18,7 +18,7 @@ from credence.evidence.reward import Reward
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped
 from credence.study import build
-from credence.study.dialogue_config import DialogueConfig
+from credence.study.dialogue_config import CandidatesConfig, DialogueConfig
 from credence.study.functions import load_function
 
 TRAINED_TOKENS = 4096
@@ -73,13 +73,14 @@ def world(config: DialogueConfig) -> World:
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
+    found = _retriever(config) if config.talk.knowledge else None  # files first: rewards and models take longer
     answers = [goal.answer for goal in goals]
     evidence = build.evidence(config, answers)
     satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
-    if config.candidates is not None:
-        prior = _candidates(config)
+    if config.candidates is not None and found is not None:
+        prior = _candidates(config, config.candidates, found)
         return World(people, evidence, satisfaction, None, prior, candidate_policy(prior))
-    grounding = _facts(config) if config.talk.knowledge else None
+    grounding = None if found is None else _facts(config, found)
     prior = build.prior(config)
     return World(people, evidence, satisfaction, grounding, prior, _policy(config, prior))
 
@@ -118,9 +119,9 @@ def _retriever(config: DialogueConfig) -> Retriever:
     return Retriever(known.entries, embedder)
 
 
-def _facts(config: DialogueConfig) -> Facts:
+def _facts(config: DialogueConfig, retriever: Retriever) -> Facts:
     given = config.talk
-    return Facts(_retriever(config), given.system, given.passages, given.passage_chars)
+    return Facts(retriever, given.system, given.passages, given.passage_chars)
 
 
 def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
@@ -136,11 +137,7 @@ def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
     return policy
 
 
-def _candidates(config: DialogueConfig) -> CandidatePrior:
-    given = config.candidates
-    if given is None:
-        raise ConfigError("candidates is not set.")
-    retriever = _retriever(config)
+def _candidates(config: DialogueConfig, given: CandidatesConfig, retriever: Retriever) -> CandidatePrior:
     every = versions([e.answer for e in retriever.entries], given.chars)
     fluency = _fluency(config) if given.score else None
     return CandidatePrior(every, retriever, min(given.count, len(every)), given.rho, given.temperature, fluency)
