@@ -18,7 +18,8 @@ from credence.posterior.posterior import Posterior
 from credence.prior.table import TablePrior
 from credence.sample.speculative import log_acceptance, log_residual, speculate
 from credence.sample.stochastic_beam import StochasticBeam
-from tests.property.test_small_languages import SPECS, Spec, language, number
+from credence.testing.languages import number
+from tests.property.test_small_languages import SPECS, Spec, language
 
 LAWS = settings(max_examples=25, deadline=None, derandomize=True)
 

@@ -15,7 +15,8 @@ from credence.sample.conditional_smc import sweep
 from credence.sample.resample import SCHEMES, Scheme
 from credence.sample.segments import Segments
 from credence.sample.smc import SMC
-from tests.property.test_small_languages import SPECS, Spec, language, reward
+from credence.testing import random_reward
+from tests.property.test_small_languages import SPECS, Spec, language
 from tests.toys import OptimalTwist, soft_optimal_prior
 
 LAWS = settings(max_examples=25, deadline=None, derandomize=True)
@@ -25,7 +26,7 @@ LAWS = settings(max_examples=25, deadline=None, derandomize=True)
 @given(SPECS, st.integers(0, 999), st.sampled_from(SCHEMES), st.integers(1, 3), st.integers(1, 4))
 def test_log_z_has_no_error(spec: Spec, seed: int, scheme: Scheme, most: int, particles: int) -> None:
     prior = language(spec)
-    posterior, prompts = Posterior(prior, reward(seed)), prior.codec.prompts([()])
+    posterior, prompts = Posterior(prior, random_reward(seed)), prior.codec.prompts([()])
     exact = enumerate_posterior(posterior, prompts)
     policy = soft_optimal_prior(exact, prior)
     smc = SMC(particles, 2, 1.0, policy, scheme, OptimalTwist(exact), Segments(most=most))
@@ -43,7 +44,7 @@ def test_log_z_has_no_error(spec: Spec, seed: int, scheme: Scheme, most: int, pa
 def test_what_a_sweep_gives_is_possible(spec: Spec, seed: int, scheme: Scheme, most: int) -> None:
     """From any possible completion: a completion of the language, with the prior's log q and a finite log Ẑ."""
     prior = language(spec)
-    posterior, prompts = Posterior(prior, reward(seed)), prior.codec.prompts([()])
+    posterior, prompts = Posterior(prior, random_reward(seed)), prior.codec.prompts([()])
     exact = enumerate_posterior(posterior, prompts)
     one = exact.completions.rows(exact.log_p.argmax()[None])
     path = Completions(one.ids, one.mask, one.ended, torch.tensor([0]))

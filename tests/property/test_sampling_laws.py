@@ -16,12 +16,13 @@ from credence.prior.reshape import reshape
 from credence.sample.best_of_n import best_of_n_law, kl_bound
 from credence.sample.quasi_rejection import quasi_rejection_law
 from credence.sample.soft_best_of_n import soft_best_of_n_law
-from tests.property.test_small_languages import LAWS, SPECS, Spec, language, reward
+from credence.testing import random_reward
+from tests.property.test_small_languages import LAWS, SPECS, Spec, language
 
 
 def enumerated(spec: Spec, seed: int) -> Exact:
     prior = language(spec)
-    return enumerate_posterior(Posterior(prior, reward(seed)), prior.codec.prompts([()]))
+    return enumerate_posterior(Posterior(prior, random_reward(seed)), prior.codec.prompts([()]))
 
 
 @LAWS
@@ -66,7 +67,7 @@ def test_quasi_rejection_is_no_farther_than_its_bound(spec: Spec, seed: int, bou
 def test_a_cut_proposal_misses_what_it_cut(spec: Spec, seed: int, top_p: float) -> None:
     prior = language(spec)
     prompts = prior.codec.prompts([()])
-    posterior = Posterior(prior, reward(seed))
+    posterior = Posterior(prior, random_reward(seed))
     exact = enumerate_posterior(posterior, prompts)
     cut = reshape(prior, 1.0, top_p=top_p)
     kept = cut.score(prompts, exact.completions).sum(-1) > -math.inf

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credence.posterior.posterior import Posterior
+from credence.testing import random_reward
 from tests import valuing
 from tests.learning import every_sequence, exacts
-from tests.property.test_small_languages import LAWS, SPECS, Spec, language, reward
+from tests.property.test_small_languages import LAWS, SPECS, Spec, language
 from tests.valuing import BY_STATE, TO_POSTERIOR, at_soft_values, gradients
 
 
@@ -17,7 +18,7 @@ from tests.valuing import BY_STATE, TO_POSTERIOR, at_soft_values, gradients
 def test_soft_values_are_the_posterior_and_a_fixed_point(spec: Spec, seed: int) -> None:
     """Without impossible tokens: the rows of a uniform law would hold them. Gradients relative to e^(largest nats)."""
     prior = language((*spec[:3], False, spec[4]))
-    posterior, prompts = Posterior(prior, reward(seed)), prior.codec.prompts([()])
+    posterior, prompts = Posterior(prior, random_reward(seed)), prior.codec.prompts([()])
     guide, batch = at_soft_values(posterior, prompts), every_sequence(posterior, prompts)
     assert valuing.mean_kl(guide, posterior, prompts) < 1e-10
     assert float(valuing.roots(guide, prompts)) == pytest.approx(exacts(posterior, prompts)[0].log_z, abs=1e-10)

@@ -71,7 +71,7 @@ class Twisted(Composable):
     shape: Literal["token", "state"] = "token"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.value, Valuing):  # pyright: ignore[reportUnnecessaryIsInstance] - users give any object
+        if not isinstance(self.value, Valuing):  # pyright: ignore[reportUnnecessaryIsInstance] - where types are not checked
             raise ConfigError(
                 f"{type(self.value).__name__} holds no value of prefixes (log_value, log_state): give a guide, such as "
                 "guided_policy or guided_table make."
