@@ -143,20 +143,20 @@ def measure(seed: int) -> Found:
 def draw(found: Found, palette: Palette) -> "Picture":
     picture, (ax,) = sheet((7.2, 4.4), palette)
     for name, words, colour in (
-        ("q", "soft Q-learning, uniform tries, whole steps", palette.train),
-        ("sampled", "sampled soft SARSA, steps N^−0.7", palette.draw),
+        ("q", "soft Q-learning, whole steps", palette.train),
+        ("sampled", "sampled soft SARSA, N^−0.7", palette.draw),
     ):
         for run in range(WALKS):
             values = [max(look[run], 1e-16) for look in found.curves[name]]
             label = words if run == 0 else None
             ax.plot(found.curves["tokens"], values, color=colour, marker="o", markersize=4, linewidth=1.6, label=label)
-    ax.axhline(found.curves["linear"][0], color=palette.muted, linestyle=(0, (1, 2)), label="linear values stay here")
+    ax.axhline(found.curves["linear"][0], color=palette.muted, linestyle=(0, (1, 2)), label="linear values")
     ax.set_xscale("log")
     ax.set_yscale("log")
     plain_ticks(ax.xaxis, (100, 1000, 10_000))
     plain_ticks(ax.yaxis, (1, 1e-4, 1e-8, 1e-12, 1e-16))
     titled(ax, palette, "KL(π‖p*) on TOY-A, nats; below 1e-16 shown there", "tokens tried")
-    keyed(ax, palette, "center left")
+    keyed(ax, palette, "lower left")
     return picture
 
 

@@ -68,6 +68,18 @@ def with_term(term: Callable[[torch.Tensor], torch.Tensor], patch: Patch) -> Non
     patch.setattr(reinforce, "leave_one_out_gradient", wrong)
 
 
+def token_k2_as_loss(patch: Patch) -> None:
+    """½ Σ_t ℓ_t² in the loss: each token's KL, and nothing of what it leads to (SCIENCE 2.5: myopic)."""
+
+    def wrong(scored: Scored) -> tuple[torch.Tensor, dict[str, float]]:
+        value, info = leave_one_out_gradient(replace(scored, log_prior=scored.log_pi.detach()))
+        square = ((scored.log_pi - scored.log_prior) ** 2 / 2).sum(-1)
+        weight = 1 / (sizes(scored)[scored.prompt] * scored.prompts)
+        return value + (weight * square).sum(), dict(info)
+
+    patch.setattr(reinforce, "leave_one_out_gradient", wrong)
+
+
 def k1_as_loss(k1: torch.Tensor) -> torch.Tensor:
     """Its mean gradient is zero: no regularisation at all."""
     return k1
@@ -136,6 +148,7 @@ MUTANTS = (
     Mutant("k1 as loss", check_reverse_gradient, partial(with_term, k1_as_loss)),
     Mutant("k3 as loss", check_reverse_gradient, partial(with_term, k3_as_loss)),
     Mutant("k3 as loss, training", check_reinforce_training, partial(with_term, k3_as_loss)),
+    Mutant("k2 of each token as loss", check_reverse_gradient, token_k2_as_loss),
     Mutant("end token unscored in training", check_reinforce_training, end_unscored),
     Mutant("mean per token", check_reverse_gradient, per_token_mean),
     Mutant("advantages over their standard deviation", check_reverse_gradient, std_normalised),
