@@ -1,11 +1,13 @@
 """A value of prefixes on the frozen states of a language model, and the policy that it guides.
 
-    Q(s, ·) = U · f(h(s)) / τ      f(h) = W · LayerNorm(h) + b, or a small network      v(s) = a · LayerNorm(h) + c
+    Q(s, ·) = U · f(h(s)) / τ + l(h(s))     f(h) = W · LayerNorm(h) + b, or a small network
+    l(h) = e · LayerNorm(h) + d             v(s) = a · LayerNorm(h) + c
     π(v|s) = π0(v|s) e^(Q(s,v) − V(s))      V(s) = log Σ_v π0(v|s) e^Q(s,v)
 
-h(s) is the model's last hidden state, U its output layer, τ the prior's temperature. W, b, a, c begin at zero, so the
-policy begins as the prior. The model is never trained: its states at stored rows are computed once, and no gradient
-passes through it. Q at one token costs no product with the vocabulary, V costs one.
+h(s) is the model's last hidden state, U its output layer, τ the prior's temperature. l sets how high Q lies, which the
+law does not see and a value must know; v is a value by itself. All begin at zero, so the policy begins as the prior.
+The model is never trained: its states at stored rows are computed once, and no gradient passes through it. Q at one
+token costs no product with the vocabulary, V costs one.
 """
 
 from collections.abc import Mapping
@@ -31,7 +33,7 @@ from credence.prior.train import Trainer, accumulate, valued
 
 
 class Head(nn.Module):
-    """f and v: what is trained, a few hundred thousand numbers.
+    """f, l and v: what is trained, a few hundred thousand numbers.
 
     Args:
         size: d of the model's states.
@@ -43,23 +45,28 @@ class Head(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(size, elementwise_affine=False)
         self.inner = nn.Linear(size, width) if width else None
-        self.outer, self.state = nn.Linear(width or size, size), nn.Linear(size, 1)
+        self.outer, self.high, self.state = nn.Linear(width or size, size), nn.Linear(size, 1), nn.Linear(size, 1)
         with torch.no_grad():
-            for parameter in (*self.outer.parameters(), *self.state.parameters()):
-                parameter.zero_()
+            for part in (self.outer, self.high, self.state):
+                for parameter in part.parameters():
+                    parameter.zero_()
             if self.inner is not None:
                 bound = size**-0.5
                 self.inner.bias.zero_()
                 self.inner.weight.copy_(torch.from_numpy(key.generator().uniform(-bound, bound, (width, size))))
 
     def forward(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """f(h)."""
-        z = self.norm(hidden)
+        """f(h), in the head's own format: at least float32, whatever the model's."""
+        z = self.norm(hidden.to(self.outer.weight.dtype))
         return self.outer(z if self.inner is None else nn.functional.gelu(self.inner(z)))
+
+    def level(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
+        """l(h)."""
+        return self.high(self.norm(hidden.to(self.high.weight.dtype))).squeeze(-1)
 
     def value(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
         """v(s)."""
-        return self.state(self.norm(hidden)).squeeze(-1)
+        return self.state(self.norm(hidden.to(self.state.weight.dtype))).squeeze(-1)
 
 
 @dataclass(eq=False)
@@ -135,7 +142,7 @@ class GuidedLM:
         return self.lm.score_mapped(prompts, completions, lambda logits: logits / self.temperature, self._guided)
 
     def _guided(self, hidden: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-        return hidden + self.head(hidden)
+        return (hidden + self.head(hidden)).to(self.lm.dtype)
 
     def remember(self, prompts: Prompts, completions: Completions, tick: Tick | None = None) -> None:
         """Compute the model's states at these rows once, so that no later pass over them needs the model.
@@ -177,7 +184,7 @@ class GuidedLM:
         return self.head.outer.out_features
 
     def _chosen(self, head: Head, hidden: Tensor, token: Tensor) -> Tensor:
-        return (self.lm.head.weight[token] * head(hidden)).sum(-1) / self.temperature
+        return (self.lm.head.weight[token] * head(hidden)).sum(-1) / self.temperature + head.level(hidden)
 
     def _log_pi(self, head: Head, hidden: Tensor, token: Tensor) -> Tensor:
         return token_log_probs(hidden + head(hidden), self.lm.head, token, self.temperature)
@@ -273,7 +280,8 @@ def guided_policy(prior: StepPrior, key: Key, width: int = 0, follow: float = 0.
     given, temperature = unwrap(prior)
     lm = twin_of(given, frozenset())  # the same storage, and no weight of it takes a gradient
     size = lm.head.in_features
-    head, lagged = (Head(size, width, key).to(lm.device, lm.dtype) for _ in range(2))
+    dtype = torch.promote_types(lm.dtype, torch.float32)
+    head, lagged = (Head(size, width, key).to(lm.device, dtype) for _ in range(2))
     lagged.requires_grad_(False)
     trainer = Trainer(list(head.parameters()), clip=clip, betas=(0.9, 0.99))
     return GuidedLM(lm, temperature, head, lagged, follow, trainer, tuple(n for n, _ in head.named_parameters()))

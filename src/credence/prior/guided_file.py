@@ -83,5 +83,5 @@ def load_guide(folder: Path, prior: StepPrior) -> GuidedLM:
             f"the value of prefixes in {folder} was learnt on another prior: {'; '.join(differs)}. Give the model and "
             "temperature that it was trained with."
         )
-    guide.restore({name: x.to(guide.lm.device, guide.lm.dtype) for name, x in head.items()})
+    guide.restore({name: x.to(guide.lm.device) for name, x in head.items()})
     return guide

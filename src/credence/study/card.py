@@ -8,6 +8,19 @@ EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Where the model "smollm2", which comes in a package, is published; its licence is Apache 2.0."""
 
 
+def _use(config: RunConfig) -> str:
+    if config.train.method == "value":
+        return (
+            "This folder holds a value of prefixes and not the model: `credence.prior.guided_file.load_guide(folder, "
+            "prior)`\nmakes the policy from it and the prior above, at the same temperature."
+        )
+    return (
+        "`generate()` with the generation config in this folder samples exactly this law: temperature\n"
+        f"{config.prior.temperature:g}, all tokens, at most {config.prior.horizon} new ones. Render prompts with the "
+        "chat template\nand the system message above."
+    )
+
+
 def unmeasured_card(config: RunConfig, status: str) -> str:
     """The card of a policy whose run was interrupted, or failed."""
     return (
@@ -51,9 +64,7 @@ Measured on {len(made.prompts)} held-out prompts (95 % intervals over prompts an
 | KL(posterior ‖ policy) | {shown(row.kl_forward)} |
 | share of the gap closed | {shown(row.gap_closed, "")} |
 
-`generate()` with the generation config in this folder samples exactly this law: temperature
-{config.prior.temperature:g}, all tokens, at most {config.prior.horizon} new ones. Render prompts with the chat template
-and the system message above.
+{_use(config)}
 
 Trained with seed {config.seed} by credence {made.manifest.get("versions", {}).get("credence-lm", "")}.
 """

@@ -238,10 +238,32 @@ class ReinforceConfig(Section):
     seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
 
 
+ValueName = Literal["none", "soft_q", "path", "gumbel", "fudge", "ctl", "sixo", "linear", "ilql"]
+
+
+class ValueConfig(Section):
+    """The value of prefixes (method = "value"), and a stage of its own on the draws of [train.dpg]."""
+
+    learner: ValueName = Field(
+        "none",
+        description="a loss of values that comes before the other stages; none: no such stage",
+    )
+    width: int = Field(0, ge=0, description="units of the head's hidden layer; 0: linear in the model's states")
+    follow: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="share of the way that soft_q's target network goes a step"
+    )
+    epochs: Count = Field(3, description="passes over the draws")
+    batch: Count = Field(16, description="prompts a step")
+    lr: Rate = Field(1e-4, description="Adam's step size after warm-up")
+    seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
+
+
 class TrainConfig(Section):
     """How the posterior is learnt."""
 
-    method: Literal["lora", "full"] = Field("lora", description="what is trained: adapters, or all weights")
+    method: Literal["lora", "full", "value"] = Field(
+        "lora", description="what is trained: adapters, all weights, or a value of prefixes on the frozen model"
+    )
     rank: Count = Field(16, description="of the LoRA adapters")
     alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
     products: Literal["float32", "bfloat16"] = Field(
@@ -253,6 +275,7 @@ class TrainConfig(Section):
         5, ge=0, description="steps between two checkpoints, from which --resume goes on; 0: only where a stage ends"
     )
     keep: Count = Field(2, description="checkpoints kept of a stage that goes on; all are removed when the run is done")
+    value: ValueConfig = Field(ValueConfig(), description="stage 0")  # pyright: ignore[reportCallIssue]
     dpg: DpgConfig = Field(DpgConfig(), description="stage 1")  # pyright: ignore[reportCallIssue]
     reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
 
@@ -303,7 +326,8 @@ class RunConfig(Placed):
         """Refuse what can be sampled but not trained towards, with the reason.
 
         Raises:
-            ConfigError: top_k or top_p, evidence of -inf nats, or other models as evidence.
+            ConfigError: top_k or top_p, evidence of -inf nats, other models as evidence, or a learner of values without
+                values.
         """
         if self.evidence.compares:
             name = "expert" if self.evidence.expert else "realign"
@@ -311,6 +335,11 @@ class RunConfig(Placed):
                 f"evidence.{name} states what other models make of the prior while it decodes: `credence sample` draws "
                 "from it, nothing is trained towards it (a run that is resumed could not tell whether those models are "
                 "still the same). Train on the reward itself."
+            )
+        if self.train.value.learner != "none" and self.train.method != "value":
+            raise ConfigError(
+                f"train.value.learner = {self.train.value.learner!r} trains a value of prefixes, and train.method = "
+                f'{self.train.method!r} trains weights of the model. Set train.method = "value", or remove the learner.'
             )
         for name in ("top_k", "top_p"):
             if (value := getattr(self.prior, name)) is not None:

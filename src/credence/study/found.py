@@ -9,6 +9,7 @@ from torch import Tensor
 from credence.core.types import Completions, Cost, Draws, Prompts
 from credence.learn.loop import Fit
 from credence.posterior.posterior import Posterior
+from credence.prior.guided import GuidedLM
 from credence.prior.policy import LMPolicy
 from credence.study.ruler import Ruler
 
@@ -45,7 +46,7 @@ class Found:
     exact: Draws | None = None
     smc: Draws | None = None
     ruler: Ruler | None = None
-    policy: LMPolicy | None = None
+    policy: LMPolicy | GuidedLM | None = None
     fits: dict[str, Fit] = field(default_factory=dict)
     shown: dict[str, tuple[Completions, Tensor, Tensor]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

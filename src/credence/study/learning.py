@@ -12,12 +12,14 @@ from credence.core.keys import Key
 from credence.core.protocols import Batch
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
+from credence.learn.collect import ValueLearner
 from credence.learn.dpg import DPG
 from credence.learn.loop import Fit, Learner, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
+from credence.prior.guided import GuidedLM, guided_policy
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.sample.importance import Importance
-from credence.study import plan, summary
+from credence.study import plan, summary, values
 from credence.study.collect import Tick, draw_each, draw_policy, memory, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
@@ -47,17 +49,25 @@ class Learning:
         self.headed = False
 
     def run(self) -> None:
-        """Both stages, as far as the config asks for them.
+        """The stages, as far as the config asks for them.
 
         Raises:
             KeyboardInterrupt: passed on with the best policy so far in found.policy.
         """
-        dpg, reinforce = self.train.dpg, self.train.reinforce
-        if dpg.epochs == 0 and reinforce.steps == 0:
+        dpg, reinforce, value = self.train.dpg, self.train.reinforce, self.train.value
+        if not self.stages:
             return
-        self.found.policy = self.start()
+        self.found.policy = made = self.start()
+        prompts, stored = self.recall() if plan.stored(self.config) else (self.found.train, None)
+        if isinstance(made, GuidedLM) and stored is not None:
+            with self.live.part(plan.STATES):
+                made.remember(prompts, stored.completions, self.live.tick)
+        if value.learner != "none":
+            learner = values.learner(value, self.train.dpg.draws)
+            self.stage(
+                "value", prompts, learner, max(1, value.epochs * len(prompts) // value.batch), value.seconds, stored
+            )
         if dpg.epochs > 0:
-            prompts, stored = self.recall()
             steps = max(1, dpg.epochs * len(prompts) // dpg.batch)
             self.stage(
                 "dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr, baseline=dpg.baseline), steps, dpg.seconds, stored
@@ -66,10 +76,18 @@ class Learning:
             learner = Reinforce(reinforce.prompts, reinforce.group, reinforce.lr)
             self.stage("reinforce", self.found.train, learner, reinforce.steps, reinforce.seconds)
 
-    def start(self) -> LMPolicy:
+    @property
+    def stages(self) -> list[str]:
+        """What this run trains in, in order."""
+        return plan.stages(self.config)
+
+    def start(self) -> LMPolicy | GuidedLM:
         """The policy that is the prior."""
         prior = self.found.posterior.prior
-        if self.train.method == "lora":
+        if self.train.method == "value":
+            given, key = self.train.value, self.key.fold("head")
+            made = guided_policy(prior, key, given.width, given.follow)  # pyright: ignore[reportArgumentType]
+        elif self.train.method == "lora":
             key = self.key.fold("adapters")
             made = lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
         else:
@@ -89,14 +107,14 @@ class Learning:
                 prompts,
                 lambda: draw_each(Importance(), key, found.posterior, prompts, given.draws, self.live.tick, 8),
             )
-        found.cost["dpg"] = drawn.cost
+        found.cost[self.stages[0]] = drawn.cost
         return prompts, memory(drawn)
 
     def stage(
         self,
         name: str,
         prompts: Prompts,
-        learner: Learner,
+        learner: Learner | ValueLearner,
         steps: int,
         seconds: float | None,
         stored: Batch | None = None,
@@ -132,7 +150,7 @@ class Learning:
             self.measure(name)
 
     @property
-    def policy(self) -> LMPolicy:
+    def policy(self) -> LMPolicy | GuidedLM:
         """What is trained."""
         if self.found.policy is None:
             raise BackendError("no policy was built: this is a fault of credence, please report it.")
@@ -186,7 +204,7 @@ class Learning:
         found, ruler, policy = self.found, self.found.ruler, self.policy
         if ruler is None or found.prior is None:
             return
-        last = name != "dpg" or self.train.reinforce.steps == 0
+        last = name == self.stages[-1]
 
         def look() -> Packed:
             n, key = self.config.measure.policy_draws, self.key.fold("measure", name)
@@ -207,7 +225,7 @@ class Learning:
             ruler.stage_on_prior[name] = seen["on_prior"]
 
 
-def stage_on_prior(policy: LMPolicy, ruler: Ruler, found: Found, tick: Tick) -> Tensor:
+def stage_on_prior(policy: LMPolicy | GuidedLM, ruler: Ruler, found: Found, tick: Tick) -> Tensor:
     """(B, n, 2) as Ruler.stage_on_prior: the prior's draws that carry weight, scored under a policy.
 
     Cost: about a third of scoring all of them.

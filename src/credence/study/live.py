@@ -104,10 +104,10 @@ class Live:
         self.tick(float(clock["progress"]))
         cells = (
             f"{record['step']}",
-            f"{record['elbo']:.2f}",
-            f"{record['reward']:.3f}",
-            f"{_plain_zero(record['kl_prior']):.2f}",
-            f"{record['kl_posterior_estimate']:.2f}",
+            _shown(record, "elbo"),
+            _shown(record, "reward", 3),
+            _shown(record, "kl_prior"),
+            _shown(record, "kl_posterior_estimate"),
             f"{clock['tokens_per_s']:.0f}",
             duration(self.eta()),
         )
@@ -178,6 +178,11 @@ class _Eta(ProgressColumn):
 
 def _aligned(cells: tuple[str, ...]) -> str:
     return "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def _shown(record: Mapping[str, Any], name: str, digits: int = 2) -> str:
+    """A number of a record; a dash where its learner knows no such thing."""
+    return f"{_plain_zero(record[name]) if digits == 2 else record[name]:.{digits}f}" if name in record else "–"
 
 
 def _plain_zero(value: float) -> float:

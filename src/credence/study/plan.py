@@ -3,15 +3,29 @@
 from credence.study.config import RunConfig
 
 LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
-MEMORY, DPG = "prior draws to learn from", "training: forward KL on prior draws"
+MEMORY, STATES = "prior draws to learn from", "the frozen model's states at them"
+DPG = "training: forward KL on prior draws"
 REINFORCE, RULER, REPORT = "training: REINFORCE, KL in the return", "the ruler", "report"
-TITLES = {"dpg": DPG, "reinforce": REINFORCE}
-NAMES = {"dpg": "forward KL", "reinforce": "REINFORCE"}
+VALUE = "training: the value of prefixes"
+TITLES = {"value": VALUE, "dpg": DPG, "reinforce": REINFORCE}
+NAMES = {"value": "the value of prefixes", "dpg": "forward KL", "reinforce": "REINFORCE"}
 SECONDS_A_TOKEN = 1 / 550
 """Of sampling, on two cores; scoring costs about 0.7 of it, a training pass 2.5."""
 
 SECONDS_A_DRAW_REPORTED = 0.003
 """Of the report, for its intervals; 2.5 s more whatever the run's size. From runs of 64 and of 512 draws."""
+
+
+def stages(config: RunConfig) -> list[str]:
+    """The stages of training that this run has, in order."""
+    train = config.train
+    asked = (train.value.learner != "none", train.dpg.epochs > 0, train.reinforce.steps > 0)
+    return [name for name, there in zip(TITLES, asked, strict=True) if there]
+
+
+def stored(config: RunConfig) -> bool:
+    """Whether a stage learns from stored draws of the prior."""
+    return bool({"value", "dpg"} & set(stages(config)))
 
 
 def measuring(stage: str) -> str:
@@ -28,21 +42,30 @@ def plan(config: RunConfig) -> dict[str, float]:
     parts[INFER] = 1.5 * heldout * measured.smc.particles * measured.smc.islands * token
     validation = config.prompts.validation * train.validation_draws * token * 1.7
     look = heldout * measured.policy_draws * token * 1.7
-    if train.dpg.epochs > 0:
-        replies = train.dpg.prompts * train.dpg.draws
+    replies = train.dpg.prompts * train.dpg.draws
+    weighty = heldout * measured.draws * token * 0.25
+    if stored(config):
         parts[MEMORY] = replies * token
+        if train.method == "value":
+            parts[STATES] = replies * token * 0.5
+    if train.value.learner != "none":
+        given = train.value
+        steps = max(1, given.epochs * train.dpg.prompts // given.batch)
+        trained = given.epochs * replies * token * 0.3 + validation * (steps / train.validate_every)
+        parts[VALUE] = validation + min(trained, given.seconds or trained)
+        parts[measuring("value")] = look + (weighty if stages(config)[-1] != "value" else 0.0)
+    if train.dpg.epochs > 0:
         steps = max(1, train.dpg.epochs * train.dpg.prompts // train.dpg.batch)
         trained = train.dpg.epochs * replies * token * 2.5 + validation * (steps / train.validate_every)
         parts[DPG] = validation + min(trained, train.dpg.seconds or trained)
-        weighty = 0.0 if train.reinforce.steps == 0 else heldout * measured.draws * token * 0.25
-        parts[measuring("dpg")] = look + weighty
+        parts[measuring("dpg")] = look + (0.0 if train.reinforce.steps == 0 else weighty)
     if train.reinforce.steps > 0:
         given = train.reinforce
         trained = given.steps * given.prompts * given.group * token * 4.2
         trained += validation * given.steps / train.validate_every
         parts[REINFORCE] = validation + min(trained, given.seconds or trained)
         parts[measuring("reinforce")] = look
-    if train.dpg.epochs > 0 or train.reinforce.steps > 0:
+    if stages(config):
         parts[RULER] = heldout * measured.draws * token * 0.7
     parts[REPORT] = 2.5 + heldout * measured.draws * SECONDS_A_DRAW_REPORTED
     return parts

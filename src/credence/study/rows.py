@@ -21,6 +21,7 @@ TITLES = {
     "prior": "prior",
     "best_of_n": "best of {of}",
     "smc": "SMC, {particles} particles",
+    "policy_value": "policy guided by values",
     "policy_dpg": "policy after forward KL",
     "policy_reinforce": "policy after REINFORCE",
     "posterior": "posterior",

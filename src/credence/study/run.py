@@ -19,6 +19,8 @@ from credence.core.types import Prompts
 from credence.evidence.product import max_log_lik
 from credence.posterior.posterior import Posterior
 from credence.prior.export import export_policy
+from credence.prior.guided import GuidedLM
+from credence.prior.guided_file import save_guide
 from credence.prior.policy import LMPolicy
 from credence.prior.reshape import Reshaped
 from credence.report.html import render
@@ -40,6 +42,7 @@ from credence.study.ruler import Ruler
 from credence.study.session import CHECKPOINTS, Session, begun, finished
 from credence.study.stored import read_report
 from credence.study.trackers import Tracking, check_trackers, final
+from credence.study.values import VALUES
 
 
 def run_study(
@@ -191,11 +194,14 @@ class _Study:
             self.export(found.policy, self.place, unmeasured_card(self.config, status))
         return f"{len(found.history)} steps of history" + (" and the best policy so far" if trained else "")
 
-    def export(self, policy: LMPolicy, place: RunFolder, text: str) -> None:
-        """The policy's folder, in place of one that an interruption left."""
-        with place.writing("policy") as folder:
+    def export(self, policy: LMPolicy | GuidedLM, place: RunFolder, text: str) -> None:
+        """The policy's folder, in place of one that an interruption left: a model, or values on the prior's."""
+        with place.writing(VALUES if isinstance(policy, GuidedLM) else "policy") as folder:
             shutil.rmtree(folder, ignore_errors=True)
-            export_policy(policy, folder, text)
+            if isinstance(policy, GuidedLM):
+                save_guide(policy, folder, text)
+            else:
+                export_policy(policy, folder, text)
         self.exported = True
 
     def look(self, found: Found, parts: Parts) -> None:

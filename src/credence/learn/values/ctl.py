@@ -17,7 +17,7 @@ from credence.core.errors import ConfigError
 from credence.core.protocols import Valued
 from credence.core.types import Info
 from credence.learn.losses.groups import log_sums, sums
-from credence.learn.values.rows import Recall, Shape, check_shape, learnt
+from credence.learn.values.rows import Recall, Shape, check_shape, learnt, told
 
 
 @dataclass(frozen=True)
@@ -68,4 +68,4 @@ class CTL(Recall):
             towards = sums(torch.where(w > 0, w * u[:, t], 0.0), valued)
             loss = loss + torch.where(growing, against - towards, 0.0).sum()
         loss = loss / valued.prompts
-        return loss, {"value_loss": float(loss.detach())}
+        return loss, told(loss, valued)

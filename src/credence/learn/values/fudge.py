@@ -14,7 +14,7 @@ from torch import Tensor
 
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, Shape, check_shape, learnt, log_mean_lik, prior_weights
+from credence.learn.values.rows import Recall, Shape, check_shape, learnt, log_mean_lik, prior_weights, told
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ class Fudge(Recall):
         w = torch.exp(valued.log_lik - c)[:, None]
         terms = torch.where(valued.mask, torch.exp(u - c[:, None]) - w * u, 0.0)
         loss = (prior_weights(valued) * terms.sum(-1)).sum()
-        return loss, {"value_loss": float(loss.detach())}
+        return loss, told(loss, valued)

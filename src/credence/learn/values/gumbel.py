@@ -14,7 +14,7 @@ from torch import Tensor
 
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, Shape, check_shape, learnt, prior_weights
+from credence.learn.values.rows import Recall, Shape, check_shape, learnt, prior_weights, told
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class Gumbel(Recall):
         u = learnt(valued, self.shape)
         terms = torch.where(valued.mask, torch.exp(valued.log_lik[:, None] - u) + u, 0.0)
         loss = (prior_weights(valued) * terms.sum(-1)).sum()
-        return loss, {"value_loss": float(loss.detach())}
+        return loss, told(loss, valued)

@@ -16,7 +16,7 @@ from torch import Tensor
 from credence.core.errors import ConfigError
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root
+from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root, told
 
 
 @dataclass(frozen=True)
@@ -69,4 +69,4 @@ class ILQL(Recall):
             log_pi = chosen - valued.soft() + valued.log_prior
             terms = terms - self.cql * torch.where(valued.mask, log_pi, 0.0)
         loss = (prior_weights(valued) * terms.sum(-1)).sum()
-        return loss, {"value_loss": float(loss.detach()), "root": root(state, valued)}
+        return loss, {**told(loss, valued), "root": root(state, valued)}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, Shape, check_shape, learnt, prior_weights, refuse_impossible
+from credence.learn.values.rows import Recall, Shape, check_shape, learnt, prior_weights, refuse_impossible, told
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ class Linear(Recall):
         refuse_impossible(valued, "linear regression")
         error = torch.where(valued.mask, learnt(valued, self.shape) - valued.log_lik[:, None], 0.0)
         loss = (prior_weights(valued) * 0.5 * (error**2).sum(-1)).sum()
-        return loss, {"value_loss": float(loss.detach())}
+        return loss, told(loss, valued)

@@ -16,7 +16,7 @@ from credence.core.errors import ConfigError, ShapeError
 from credence.core.protocols import Valued
 from credence.core.types import Info
 from credence.learn.losses.groups import log_sums, sizes, sums
-from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root
+from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root, told
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def variance(valued: Valued, tilt: float) -> tuple[Float[Tensor, ""], Info]:
     gain = valued.log_lik - log_ratio
     centred = gain - sums(w * gain, valued)[valued.prompt]
     loss = (w * centred**2).sum() / valued.prompts
-    return loss, {"value_loss": float(loss.detach())}
+    return loss, told(loss, valued)
 
 
 def spans(valued: Valued, span: int) -> tuple[Float[Tensor, ""], Info]:
@@ -95,4 +95,4 @@ def spans(valued: Valued, span: int) -> tuple[Float[Tensor, ""], Info]:
     step = torch.where(valued.mask, valued.chosen() - following(soft, valued), 0.0)
     total = torch.nn.functional.pad(step, (0, span - 1)).unfold(-1, span, 1).sum(-1)
     loss = (prior_weights(valued) * 0.5 * (total**2).sum(-1)).sum()
-    return loss, {"value_loss": float(loss.detach()), "root": root(soft, valued)}
+    return loss, {**told(loss, valued), "root": root(soft, valued)}

@@ -92,6 +92,18 @@ def following(soft: Float[Tensor, "R T"], valued: Valued) -> Float[Tensor, "R T"
     return torch.where(last, valued.log_lik[:, None], torch.where(valued.mask, after, 0.0))
 
 
+def told(loss: Float[Tensor, ""], valued: Valued) -> dict[str, float]:
+    """What every learner of values reports: value_loss, and means over the prior's replies of log_lik and readings."""
+    w = prior_weights(valued)
+    w = w / w.sum()
+    readings = {name: float((w * values).sum()) for name, values in valued.readings.items()}
+    return {
+        **readings,
+        "log_lik": float(torch.where(w > 0, w * valued.log_lik, 0.0).sum()),
+        "value_loss": float(loss.detach()),
+    }
+
+
 def root(soft: Float[Tensor, "R T"], valued: Valued) -> float:
     """V before the first token, mean over prompts, nats."""
     return float((row_weights(valued) * soft[:, 0].detach()).sum())

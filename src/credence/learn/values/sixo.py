@@ -13,7 +13,7 @@ from torch import Tensor
 
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, Shape, check_shape, learnt, log_mean_lik, prior_weights
+from credence.learn.values.rows import Recall, Shape, check_shape, learnt, log_mean_lik, prior_weights, told
 
 
 @dataclass(frozen=True)
@@ -54,4 +54,4 @@ class SIXO(Recall):
         softplus = torch.nn.functional.softplus
         terms = torch.where(valued.mask, w * softplus(-odds) + softplus(odds), 0.0)
         loss = (prior_weights(valued) * terms.sum(-1)).sum()
-        return loss, {"value_loss": float(loss.detach())}
+        return loss, told(loss, valued)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from credence.core.protocols import Valued
 from credence.core.types import Info
-from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root
+from credence.learn.values.rows import Recall, following, prior_weights, refuse_impossible, root, told
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,4 @@ def bellman(valued: Valued) -> tuple[Float[Tensor, ""], Info]:
     soft = valued.ahead()
     residual = torch.where(valued.mask, valued.chosen() - following(soft, valued), 0.0)
     loss = (prior_weights(valued) * 0.5 * (residual**2).sum(-1)).sum()
-    return loss, {"value_loss": float(loss.detach()), "root": root(soft, valued)}
+    return loss, {**told(loss, valued), "root": root(soft, valued)}

@@ -1,0 +1,130 @@
+"""SMC with a learnt twist on a rare event: within 0.5 nat of the truth, with several sequences, in 8 of 10 seeds.
+
+    .venv/bin/python scripts/figures/blue_or_waves_twist.py [--draws 512] [--steps 60] [--out blue_or_waves_twist.json]
+
+The case of examples/blue_or_waves.toml: a reply of 24 tokens that holds "blue" or "waves", on the embedded model. The
+value is learnt from prior draws at the one prompt, on frozen states; the guide is SMC's proposal and its critic. The
+truth is counted on 4,000 further prior draws, or given. Writes JSON with every figure, the tolerance and the verdict.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from credence.core.keys import Key
+from credence.core.protocols import Batch
+from credence.learn.collect import Learner, ValueLearner
+from credence.learn.dpg import DPG
+from credence.learn.loop import fit
+from credence.learn.values.ctl import CTL
+from credence.learn.values.fudge import Fudge
+from credence.learn.values.sixo import SIXO
+from credence.posterior.posterior import Posterior
+from credence.posterior.twist import Twisted
+from credence.prior.guided import GuidedLM, guided_policy
+from credence.sample.smc import SMC
+from credence.study import build
+from credence.study.machine import fast_products
+from credence.study.toml import load_config
+
+ROOT = Path(__file__).parents[2]
+PROMPT = "Tell me about the weather today."
+TOLERANCE, DISTINCT, ENOUGH = 0.5, 4, 8
+LEARNERS = {"ctl": CTL, "fudge": Fudge, "sixo": SIXO}
+
+
+def drawn(posterior: Posterior, key: Key, count: int) -> Batch:
+    """Prior draws at the prompt, in pieces of 256."""
+    from credence.core.types import Completions, pad_to
+
+    prompts = posterior.prior.codec.prompts([PROMPT])
+    parts = [posterior.prior.sample(key.fold(a), prompts, min(256, count - a)) for a in range(0, count, 256)]
+    width = max(rows.ids.shape[1] for rows, _ in parts)
+    wide = [torch.nn.functional.pad(rows.ids, (0, width - rows.ids.shape[1])) for rows, _ in parts]
+    mask = [torch.nn.functional.pad(rows.mask, (0, width - rows.mask.shape[1])) for rows, _ in parts]
+    rows = Completions(
+        torch.cat(wide), torch.cat(mask), torch.cat([r.ended for r, _ in parts]), torch.zeros(count).long()
+    )
+    log_q = torch.cat([pad_to(q, width) for _, q in parts])
+    return Batch(prompts, rows, log_q, log_q, posterior.log_lik(prompts, rows))
+
+
+def truth(posterior: Posterior, count: int) -> dict[str, float]:
+    """log Z of the event, counted on prior draws."""
+    hits = int((drawn(posterior, Key(0).fold("truth"), count).log_lik == 0).sum())
+    return {"draws": count, "log_z": math.log(hits / count), "se": math.sqrt((1 - hits / count) / hits)}
+
+
+def learnt(
+    posterior: Posterior, name: str, draws: int, steps: int, lr: float, key: Key
+) -> tuple[GuidedLM, dict[str, Any]]:
+    """A guide trained at the one prompt."""
+    stored = drawn(posterior, key.fold("draws"), draws)
+    prior: Any = posterior.prior
+    guide = guided_policy(prior, key)
+    guide.remember(stored.prompts, stored.completions)
+    learner: Learner | ValueLearner = (
+        DPG(1, draws, lr) if name == "dpg" else LEARNERS[name](prompts=1, group=draws, lr=lr)
+    )
+    done = fit(posterior, guide, stored.prompts, learner, key, steps, stored=stored)
+    return guide, {
+        "hits": int((stored.log_lik == 0).sum()),
+        "loss": [r.get("value_loss") for r in done.history][:: max(1, steps // 6)],
+    }
+
+
+def main() -> None:
+    """Measure, write, print the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=ROOT / "examples/blue_or_waves.toml")
+    parser.add_argument("--learner", default="ctl", choices=["dpg", *LEARNERS])
+    parser.add_argument("--draws", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--truth", type=float, help="log Z, where it is known")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("blue_or_waves_twist.json"))
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    config = load_config(given.config)
+    with fast_products():
+        posterior = Posterior(build.prior(config), build.evidence(config))
+        exact = {"log_z": given.truth, "se": 0.0} if given.truth is not None else truth(posterior, 4000)
+        print(exact, flush=True)
+        runs: list[dict[str, Any]] = []
+        for seed in range(given.seeds):
+            began = time.process_time()
+            guide, said = learnt(posterior, given.learner, given.draws, given.steps, given.lr, Key(seed).fold("learn"))
+            middle = time.process_time()
+            twisted = Posterior(posterior.prior, Twisted(posterior.evidence, guide))
+            draws = SMC(particles=16, islands=4, proposal=guide).draw(
+                Key(seed).fold("smc"), twisted, posterior.prior.codec.prompts([PROMPT]), 16
+            )
+            off, distinct = float(draws.log_z[0]) - exact["log_z"], len(set(draws.texts()))
+            ok = abs(off) <= TOLERANCE and distinct >= DISTINCT
+            info = {name: float(draws.info[name][0]) for name in ("ess", "ancestors", "unique")}
+            runs.append({
+                "seed": seed, **said, **info, "log_z": float(draws.log_z[0]), "se": float(draws.log_z_se[0]),
+                "off": off, "distinct": distinct, "cpu_learn": middle - began,
+                "cpu_smc": time.process_time() - middle, "ok": ok,
+                "text": draws.texts()[0],
+            })  # fmt: skip
+            print(runs[-1], flush=True)
+    held = sum(run["ok"] for run in runs) >= ENOUGH * given.seeds / 10
+    settings = {name: str(getattr(given, name)) for name in ("learner", "draws", "steps", "lr")}
+    book = {"prompt": PROMPT, "truth": exact, "settings": settings, "tolerance": TOLERANCE, "runs": runs, "ok": held}
+    given.out.write_text(json.dumps(book, indent=1).replace("-Infinity", '"-inf"'))
+    print(
+        f"within {TOLERANCE} nat with {DISTINCT} sequences in {sum(run['ok'] for run in runs)} of {given.seeds}: {held}"
+    )
+
+
+if __name__ == "__main__":
+    main()
