@@ -14,11 +14,12 @@ from credence.core.types import Prompts
 from credence.learn.loop import elbo
 from credence.posterior.posterior import Posterior
 from credence.posterior.twist import Twisted
+from credence.prior.guided_file import load_guide
 from credence.sample.smc import SMC
 from credence.study import build
 from credence.study.run import run_study
 from credence.study.toml import load_config
-from credence.study.values import LEARNERS, guide_of_run
+from credence.study.values import LEARNERS, VALUES
 
 REWARDS = """
 def letters(prompts, completions):
@@ -88,7 +89,7 @@ def test_a_run_learns_values_and_leaves_them(config: Path, tmp_path: Path) -> No
     ]  # fmt: skip
     assert not (tmp_path / "out" / "policy").exists()
     prior, evidence = build.prior(checked), build.evidence(checked)
-    guide = guide_of_run(tmp_path / "out", prior)
+    guide = load_guide(tmp_path / "out" / VALUES, prior)
     prompts: Prompts = prior.codec.prompts(["Say 1", "Say 9"])
     before, se = elbo(Posterior(prior, evidence), prior, prompts, Key(1), 64)
     after, _ = elbo(Posterior(prior, evidence), guide, prompts, Key(1), 64)

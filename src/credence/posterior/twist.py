@@ -71,10 +71,9 @@ class Twisted(Composable):
     shape: Literal["token", "state"] = "token"
 
     def __post_init__(self) -> None:
-        given: object = self.value
-        if not isinstance(given, Valuing):
+        if not isinstance(self.value, Valuing):  # pyright: ignore[reportUnnecessaryIsInstance] - users give any object
             raise ConfigError(
-                f"{type(given).__name__} holds no value of prefixes (log_value, log_state): give a guide, such as "
+                f"{type(self.value).__name__} holds no value of prefixes (log_value, log_state): give a guide, such as "
                 "guided_policy or guided_table make."
             )
 

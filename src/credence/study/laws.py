@@ -15,9 +15,7 @@ from credence.prior.reshape import Reshaped, reshape
 from credence.study.job import Job
 from credence.study.served import find_policy
 from credence.study.stored import read_json
-
-VALUES = "values"
-"""The folder of a run that holds its value of prefixes."""
+from credence.study.values import VALUES
 
 
 def law(given: str, job: Job, prior: StepPrior, temperature: float | None = None) -> StepPrior:

@@ -1,8 +1,5 @@
 """Values of prefixes in a run: which learner a setting names, and where a run keeps what it learnt."""
 
-from pathlib import Path
-
-from credence.core.protocols import StepPrior
 from credence.learn.collect import ValueLearner
 from credence.learn.values.ctl import CTL
 from credence.learn.values.fudge import Fudge
@@ -12,8 +9,6 @@ from credence.learn.values.linear import Linear
 from credence.learn.values.path import PathConsistency
 from credence.learn.values.sixo import SIXO
 from credence.learn.values.soft_q import TokenSoftQ
-from credence.prior.guided import GuidedLM
-from credence.prior.guided_file import load_guide
 from credence.study.config import ValueConfig
 
 VALUES = "values"
@@ -34,12 +29,3 @@ LEARNERS = {
 def learner(given: ValueConfig, draws: int) -> ValueLearner:
     """The learner that [train.value] names, on this many stored draws a prompt."""
     return LEARNERS[given.learner](prompts=given.batch, group=draws, lr=given.lr)
-
-
-def guide_of_run(run: Path, prior: StepPrior) -> GuidedLM:
-    """The guide that a run left, on the prior of the same settings.
-
-    Raises:
-        ConfigError: the run trained no values, or on another prior.
-    """
-    return load_guide(run / VALUES if (run / VALUES).is_dir() else run, prior)
