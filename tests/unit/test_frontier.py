@@ -95,3 +95,12 @@ def test_what_cannot_be_reached_is_said() -> None:
         frontier([], [1.0])
     with pytest.raises(ShapeError):
         frontier(draws, [1.0], other=[torch.zeros(3)])
+
+
+def test_the_reach_of_enumerated_rows_is_the_surprise_of_their_best(exact: Exact, reward: torch.Tensor) -> None:
+    """KL(p*_β‖π0) → −log π0(argmax r) as β → 0; λ·r ~ 1e12 must not lose it, and the message names it."""
+    most = -float(exact.log_prior[reward.argmax()])
+    (point,) = frontier([reward + 7.0], [1e-12], measure=[exact.log_prior], exact=True)
+    assert point.kl == pytest.approx(most, abs=1e-9)
+    with pytest.raises(ConfigError, match=f"reach from 0 to {most:.4g}"):
+        beta_for_kl([reward], most + 0.1, measure=[exact.log_prior], exact=True)

@@ -99,6 +99,7 @@ def _as_data(found: "Budget", parts: "Weighed", config: "RunConfig", asked: "Pro
 
 def _print(found: "Budget", parts: "Weighed", config: "RunConfig", asked: "PromptSet", n: int) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from credence.cli.terminal import out, say, shown
 
@@ -115,7 +116,7 @@ def _print(found: "Budget", parts: "Weighed", config: "RunConfig", asked: "Promp
         say(console, shown(f"  --set {setting}={value:.4g}"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("KL", "E[r]", f"ESS of {n}", "k̂", ""):
-        table.add_column(head, justify="right")
+        table.add_column(Text(head), justify="right")
     table.add_column("prompt", overflow="fold", ratio=1)
     for given, at in zip(asked.given, found.prompts, strict=True):
         mark = shown("" if at.trusted else "!", style="bold yellow")

@@ -139,25 +139,23 @@ def _look(pool: Pool, beta: float, exact: bool = False) -> At:
 
 
 def _reach(found: Sequence[Pool], beta: float) -> Optimum | None:
-    """The strongest evidence, to about 1 %, up to which every prompt is trusted."""
+    """The strongest evidence, to about 1 %, with which every prompt is trusted.
 
-    def at(lam: float) -> list[At]:
-        return [_look(pool, 1 / lam) for pool in found]
+    Looked for from the strong end: KL and ESS get worse with λ, but k̂ of nearly equal weights is that of r's own tail.
+    """
 
     def good(lam: float) -> bool:
-        return all(a.trusted for a in at(lam))
+        return all(_look(pool, 1 / lam).trusted for pool in found)
 
-    low = 1 / beta / 64
-    if not good(low):
+    grid = [2 ** (i / 4) / beta for i in range(24, -25, -1)]
+    low = next((lam for lam in grid if good(lam)), None)
+    if low is None:
         return None
-    high = low
-    while high < 1e12 / beta and good(high * 2):
-        high *= 2
-    low, high = high, 2 * high
-    for _ in range(7):
+    high = low * 2**0.25
+    for _ in range(4):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if good(middle) else (low, middle)
-    each = at(low)
+    each = [_look(pool, 1 / low) for pool in found]
     return Optimum(1 / low, sum(a.kl for a in each) / len(each), sum(a.reward for a in each) / len(each), True)
 
 
@@ -165,7 +163,10 @@ def _curve(pool: Tensor, lams: Tensor) -> tuple[Tensor, Tensor]:
     """KL(p_λ‖π0) and E[r] of one prompt's (n, 3) rows at each λ: (L,) each."""
     reward, other, measure = pool.unbind(1)
     never = torch.isneginf(pool).any(1)
-    nats = torch.where(never, -math.inf, other + lams[:, None] * reward.masked_fill(never, 0.0))
+    if bool(never.all()):  # a resample of impossible draws alone
+        return torch.full_like(lams, math.nan), torch.full_like(lams, math.nan)
+    shifted = reward.masked_fill(never, 0.0) - reward[~never].max()
+    nats = torch.where(never, -math.inf, other + lams[:, None] * shifted)
     log_w = measure + nats
     total = torch.logsumexp(log_w, 1, keepdim=True)
     share = torch.where(torch.isneginf(total), 0.0, torch.exp(log_w - total))

@@ -56,10 +56,11 @@ def pools(
 def tilted(prompt: Pool, lam: float) -> tuple[float, float, Tensor]:
     """KL(p_λ‖π0), E[r] and the log weights of one prompt at λ = 1/β."""
     never = torch.isneginf(prompt.reward) | torch.isneginf(prompt.other) | torch.isneginf(prompt.measure)
-    nats = torch.where(never, -math.inf, prompt.other + lam * prompt.reward.masked_fill(never, 0.0))
-    share = torch.exp(normalise(prompt.measure + nats))
-    if float(share.sum()) == 0:
+    if bool(never.all()):
         raise DegeneracyError("every draw of a prompt is impossible under the evidence: it has no posterior to plot.")
+    top = prompt.reward[~never].max()  # a constant changes nothing, and λ·r would lose digits where λ is large
+    nats = torch.where(never, -math.inf, prompt.other + lam * (prompt.reward.masked_fill(never, 0.0) - top))
+    share = torch.exp(normalise(prompt.measure + nats))
     log_z = torch.logsumexp(prompt.measure + nats, 0) - torch.logsumexp(prompt.measure, 0)
     kept = share > 0
     kl = float((share[kept] * nats[kept]).sum() - log_z)
