@@ -107,7 +107,7 @@ def test_every_learner_runs_and_goes_on_to_the_policy_stages(name: str, config: 
     report = run_study(load_config(config, given), tmp_path / "out", console=quiet())
     rows = [row.name for row in report.ruler if row.kind == "train"]
     assert rows == ["policy_value", "policy_dpg", "policy_reinforce"]
-    assert report.manifest["status"] == "done"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))["status"] == "done"
 
 
 def test_a_run_that_was_broken_off_goes_on(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
