@@ -106,7 +106,7 @@ def tried(module: ModuleType, mutant: Mutant, wanted: Sequence[int] | None) -> R
 
 
 def say(text: str) -> None:
-    """One line, at once: the whole takes a quarter of an hour."""
+    """One line, shown at once, since the next may take a minute."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
