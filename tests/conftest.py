@@ -33,10 +33,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as quick by their folder."""
+    """Mark tests as quick by their folder, but for those that train."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in QUICK:
+        inside = item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in QUICK
+        if inside and item.get_closest_marker("trains") is None:
             item.add_marker(pytest.mark.quick)
 
 

@@ -133,6 +133,7 @@ STEPS = {"soft Q": 150, "paths of 1": 150, "paths of 2": 150, "Gumbel": 150}
 QUICK = {"FUDGE"}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in TO_POSTERIOR]
 )

@@ -39,6 +39,7 @@ def test_dpg_reaches_the_posterior_from_stored_prior_draws() -> None:
     assert mean_kl(policy, toy_a(), toy_prompts()) < REACHED
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("given", ["a", "two"])
 def test_dpg_reaches_the_posterior_from_every_sequence_once(given: str) -> None:
     """A uniform proposal without its noise, 31 or 2 × 40 rows: off-policy weights, one Z a prompt, no sampling error.
@@ -51,6 +52,7 @@ def test_dpg_reaches_the_posterior_from_every_sequence_once(given: str) -> None:
     assert mean_kl(policy, posterior, prompts) < REACHED
 
 
+@pytest.mark.trains
 def test_annealing_beta_ends_at_the_final_target() -> None:
     """A schedule from the prior to the posterior; validated under the target at its end, the start is not the best."""
     asked: list[int] = []

@@ -21,6 +21,7 @@ from tests.toys import BETA
 from tests.worlds import chain, coin, even, leaning, toy_world
 
 
+@pytest.mark.trains
 def test_toy_a_is_solved_exactly_by_walking() -> None:
     # SCIENCE 4.2, F9: whole steps on a tree are exact once every branch was seen after its children.
     check_soft_q()
