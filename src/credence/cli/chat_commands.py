@@ -222,6 +222,6 @@ def do_save(session: "Session", rest: str) -> None:
 
 
 def do_lang(session: "Session", rest: str) -> None:
-    """Another language for what the chat says of itsession."""
+    """Another language for what the chat says of itself."""
     session.lang = language(rest or ("zh" if session.lang == "en" else "en"))
     session.done("lang", session.words["lang now"], lang=session.lang)
