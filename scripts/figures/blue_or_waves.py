@@ -65,10 +65,11 @@ def main() -> None:
     for seed in range(given.seeds):
         runs.append(run(posterior, seed))
         print(f"  {runs[-1]}", flush=True)
-    held = exact["se"] <= TOLERANCE and all(one["warned"] for one in runs)
+    warned = sum(bool(one["warned"]) for one in runs)
+    held = exact["se"] <= TOLERANCE and 0 < warned == len(runs)
     found = {"prompt": PROMPT, "truth": exact, "smc": runs, "tolerance": TOLERANCE, "ok": held}
     given.out.write_text(json.dumps(found, indent=2).replace("-Infinity", '"-inf"').replace("Infinity", '"inf"'))
-    print(f"log Z = {exact['log_z']:.2f} ± {exact['se']:.2f} nats; every run warned and the truth is known: {held}")
+    print(f"log Z = {exact['log_z']:.2f} ± {exact['se']:.2f} nats; {warned} of {len(runs)} runs warned; ok: {held}")
 
 
 if __name__ == "__main__":
