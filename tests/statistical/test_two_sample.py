@@ -58,7 +58,8 @@ def alarms(seed: int) -> tuple[int, int]:
 
 def check_false_alarms(seed: int) -> None:
     # 150 pairs of one law at level 0.1: more alarms than the binomial law allows has a chance of 1e-6, shared by two.
-    # Measured at seed 20: as printed in docs/testing.md. Power: rejects a classifier judged on its training rows.
+    # Measured at seeds 20, 1, 2, 3: MMD 69 alarms of 600, the classifier 23 (its counts often tie, and a tie is no
+    # alarm). Power: rejects a classifier judged on its training rows, 111 alarms of 150.
     most = binomial_band(RUNS, LEVEL, 1 - 1e-6)[1]
     mmd, c2st = alarms(seed)
     assert mmd <= most, f"MMD: {mmd} alarms of {RUNS}, {most} allowed"
