@@ -23,11 +23,15 @@ from credence.core.types import Completions, Prompts
 from credence.prior.attention import window
 from credence.prior.hf import LMPrior
 from credence.prior.reshape import reshape
+from credence.prior.stems import stems
 from tests.tiny import as_prior, filled, gpt2_model, llama_model
 
 VOCAB, HORIZON = 11, 6
 TOLERANCE = 1e-10
 GIVEN = [(1, 2, 3, 4, 5), (10,), (10, 10, 7), (1, 2, 3, 4, 5), (3, 10, 0, 9)]
+TOLD = (1, 2, 3, 4, 5, 6, 7)
+ALIKE = [(*TOLD, 8), (9, 9, 8, 7, 6), (*TOLD, 2, 10), (9, 9, 8, 7, 6, 0), TOLD]
+"""Two dialogues' prompts: later turns begin with the earlier ones, and stems of two lengths are padded."""
 
 
 @pytest.fixture(scope="module", params=[llama_model, gpt2_model], ids=["llama", "gpt2"])
@@ -202,6 +206,25 @@ def test_gradient_through_the_shared_prompt_is_the_plain_one(
         assert torch.allclose(a.grad, b.grad, atol=1e-8, rtol=1e-8), name
     prior.model.zero_grad()
     plain.zero_grad()
+
+
+@torch.no_grad()
+def test_prompts_that_begin_alike_are_read_as_full_forward_passes(plain: PreTrainedModel, prior: LMPrior) -> None:
+    """Beginnings are read once, apart from what follows them: steps, scores, gradients and readings stay the same."""
+    prompts = prior.codec.prompts(ALIKE)
+    found = stems(ALIKE)
+    assert found is not None
+    assert sorted(map(len, found[0])) == [4, 6]
+    test_cached_steps_are_the_full_forward_pass(plain, prior, prompts)
+    drawn = prior.sample(Key(5), prompts, 7)
+    test_score_is_the_full_forward_pass(plain, prior, prompts, drawn)
+    with torch.enable_grad():
+        test_gradient_through_the_shared_prompt_is_the_plain_one(plain, prior, prompts, drawn)
+    said = torch.tensor([[0, 4], [0, 3], [0, 2], [0, 1], [0, 10]])  # the first of each stands for the prompt's last
+    read = torch.log_softmax(prior.open(prompts, 1).read(said, torch.full((5,), -1)), -1)
+    for r, ids in enumerate(ALIKE):
+        wanted = full(plain, (*ids, int(said[r, 1])))[-2:]
+        assert torch.allclose(read[r], wanted, atol=TOLERANCE, rtol=0)
 
 
 def test_generate_of_plain_transformers_is_the_same_law(plain: PreTrainedModel, prior: LMPrior) -> None:

@@ -119,15 +119,20 @@ def test_whether_the_question_was_answered_is_a_reward_with_both_its_parts(
     assert all(name in page for name in names)
 
 
-def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path) -> None:
+def test_a_language_model_of_a_folder_is_trained_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr("credence.study.session.training_products", lambda given, device: asked.append(given))
     tail = '[prior]\nmodel = "model"\nsystem = ""\nhorizon = 6\ndtype = "float64"\n'
-    done = train(write(tmp_path, tail, lr=1e-3, talk="prompt_tokens = 400"), "--json")
+    config = write(tmp_path, tail, lr=1e-3, talk="prompt_tokens = 400")
+    done = train(config, "--json", "--set", "learn.products=bfloat16")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert report["law"] == "language model"
     assert (tmp_path / "runs/desk/policy/model.safetensors").exists()
     assert {h["step"] for h in report["history"]} == {1.0, 2.0}
+    assert asked == ["bfloat16"]
+    assert report["manifest"]["numerics"]["training_products"] == "float32"  # no faster here, it was said
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

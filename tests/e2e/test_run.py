@@ -273,7 +273,7 @@ def test_the_format_of_products_reaches_the_policy_and_the_manifest(
 
     monkeypatch.setattr("credence.study.learning.full_policy", watched)
     found = torch.bfloat16 if products == "bfloat16" else None
-    monkeypatch.setattr("credence.study.run.training_products", lambda asked, device: found)
+    monkeypatch.setattr("credence.study.session.training_products", lambda asked, device: found)
     _, folder, said = study(config, "train.method=full", "train.products=bfloat16", "train.dpg.epochs=0")
     assert set(taken) == {found}
     told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -58,6 +58,26 @@ def test_the_whole_loop_moves_the_policy_and_says_what_it_did(agent: DialogueAge
     assert later["kl"] != 0
 
 
+def test_an_update_reads_once_what_the_turns_of_a_user_begin_with(agent: DialogueAgent) -> None:
+    """Later turns are prompts of their own; read whole, and in pieces of two or three rows, they took most of a step."""
+    world = {"users": users(patience=9), "max_turns": 2, "grounding": lambda said: "Only these facts. " * 10}
+    talks = converse(agent, lambda: small_env(**world), [0, 2], 4, Key(7))
+    said = [action.said for talk in talks for action in talk.actions]
+    whole = sum(map(len, {s.prompt for s in said})) + sum(len(s.ids) for s in said)
+    once = sum(map(len, {talk.actions[0].said.prompt for talk in talks}))
+    read: list[int] = []
+    policy: Any = agent.policy
+    hook = policy.lm.model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        learn_from(agent, talks)
+    finally:
+        hook.remove()
+    assert len(said) == 16
+    assert once < sum(read) < 0.6 * whole
+
+
 def test_dialogues_are_a_function_of_key_and_policy(agent: DialogueAgent) -> None:
     one = converse(agent, small_env, [0, 2], 3, Key(7))
     two = converse(agent, small_env, [0, 2], 3, Key(7))

@@ -10,7 +10,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class Layer(CacheLayerMixin):
-    """Keys and values of one layer: a prompt part, then room for `room` more tokens (0: concatenate, for autograd).
+    """Keys and values of one layer: a prompt part, which grows by concatenation until `spread`, then room for `room` more
+    tokens (0: concatenate, for autograd).
 
     column: (rows, S) where each row's next S tokens go, each row in columns of its own; None: behind the last.
     """
@@ -19,7 +20,7 @@ class Layer(CacheLayerMixin):
 
     def __init__(self, room: int) -> None:
         super().__init__()
-        self.room, self.used = room, 0
+        self.room, self.used, self.roomy = room, 0, False
         self.column: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -32,9 +33,10 @@ class Layer(CacheLayerMixin):
             self.keys, self.values, self.used = key_states, value_states, key_states.shape[2]
             self.is_initialized = True
             return key_states, value_states
-        if self.room == 0:
+        if not self.roomy:
             self.keys = torch.cat([self.keys, key_states], 2)
             self.values = torch.cat([self.values, value_states], 2)
+            self.used = self.keys.shape[2]
             return self.keys, self.values
         if self.column is not None:
             row = torch.arange(len(self.column), device=self.column.device)[:, None]
@@ -55,9 +57,10 @@ class Layer(CacheLayerMixin):
         if self.room == 0:
             self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
             return
-        self.keys, self.values = (self._roomy(x, index) for x in (self.keys, self.values))
+        self.keys, self.values = (self._with_room(x, index) for x in (self.keys, self.values))
+        self.roomy = True
 
-    def _roomy(self, x: Tensor, index: Tensor) -> Tensor:
+    def _with_room(self, x: Tensor, index: Tensor) -> Tensor:
         _, groups, length, size = x.shape
         out = x.new_zeros(len(index), groups, length + self.room, size)
         out[:, :, :length] = x.index_select(0, index)

@@ -1,7 +1,7 @@
 """Language models of transformers as priors. The only file that touches transformers' model classes.
 
-What is fast here and equal to the plain way (tests/contract/test_hf.py): each distinct prompt is read once and its
-keys and values are spread over its completions; the cache is allocated once; log-probabilities are taken in chunks,
+What is fast here and equal to the plain way (tests/contract/test_hf.py): each distinct prompt is read once, what
+several begin with too (prior/stems.py), and its keys and values are spread over its completions; the cache is allocated once; log-probabilities are taken in chunks,
 so that no (R, T, V) tensor exists; attention groups query heads instead of copying keys.
 """
 
@@ -26,6 +26,7 @@ from credence.prior.lm_reading import LMReading
 from credence.prior.logprob import mapped_log_probs, token_log_probs
 from credence.prior.render import TextCodec
 from credence.prior.reshape import LogitMap
+from credence.prior.stems import distinct, stems
 from credence.prior.steps import sample_by_steps
 
 PROBE = 16
@@ -138,7 +139,7 @@ class LMPrior:
         return self.model.dtype
 
     def _read(self, prompts: Sequence[tuple[int, ...]], room: int, reply: int) -> tuple[Cache, Tensor, Tensor, Tensor]:
-        """One pass over the distinct prompts: cache, real columns, prompt lengths, last hidden state."""
+        """The distinct prompts, beginnings that they share once: cache, real columns, lengths, last hidden state."""
         longest = max(len(p) for p in prompts) + reply
         if longest > self.context:
             raise ConfigError(
@@ -153,13 +154,29 @@ class LMPrior:
             )
         if any(len(p) == 0 for p in prompts):
             raise ConfigError(f"an empty prompt: {self.name} needs at least one token to start from.")
-        tokens, real, position = left_pad(prompts, self.device)
+        cache, seen = self._cache(room), torch.zeros(len(prompts), 0, dtype=torch.bool, device=self.device)
+        found = stems(prompts)
+        if found is not None:
+            begun, owner = found
+            _, known = self._behind(cache, begun, seen[: len(begun)])
+            index = torch.tensor(owner, device=self.device)
+            for layer in cache.layers:
+                layer.take(index)  # pyright: ignore[reportAttributeAccessIssue] - our own layers
+            seen = known[index]
+            prompts = [p[len(begun[of]) :] for p, of in zip(prompts, owner, strict=True)]
+        last, real = self._behind(cache, prompts, seen)
+        return cache, real, real.sum(-1), last
+
+    def _behind(self, cache: Cache, block: Sequence[tuple[int, ...]], seen: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass over a block of tokens a row behind what the cache holds: last hidden state, all real columns."""
+        tokens, real, position = left_pad(block, self.device)
         length = tokens.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
         allowed = (causal & real[:, None, :]) | torch.eye(length, dtype=torch.bool, device=self.device)
-        cache = self._cache(room)
+        allowed = torch.cat([seen[:, None, :].expand(-1, length, -1), allowed], 2)
+        position = position + seen.sum(-1, keepdim=True)
         hidden = self._body(tokens, attention.additive(allowed, self.dtype), position, cache)
-        return cache, real, real.sum(-1), hidden[:, -1]
+        return hidden[:, -1], torch.cat([seen, real], 1)
 
     @torch.no_grad()
     def start(self, prompts: Prompts, n: int) -> LMState:
@@ -171,8 +188,8 @@ class LMPrior:
 
     def _spread(self, prompts: Prompts, n: int) -> tuple[Cache, Tensor, Tensor, Tensor, Tensor]:
         """What _read gives of the distinct prompts, the cache spread over B·n rows, and the prompt of each row."""
-        distinct, index = _distinct(prompts.ids)
-        cache, real, lengths, last = self._read(distinct, self.horizon, self.horizon)
+        each, index = distinct(prompts.ids)
+        cache, real, lengths, last = self._read(each, self.horizon, self.horizon)
         rows = torch.tensor(index, device=self.device).repeat_interleave(n)
         for layer in cache.layers:
             layer.spread(rows)  # pyright: ignore[reportAttributeAccessIssue] - our own layers
@@ -217,9 +234,9 @@ class LMPrior:
         """
         owners = completions.prompt.tolist()
         used = {b: place for place, b in enumerate(dict.fromkeys(owners))}  # a piece reads its own prompts only
-        distinct, index = _distinct([prompts.ids[b] for b in used])
+        each, index = distinct([prompts.ids[b] for b in used])
         rows = torch.tensor([index[used[b]] for b in owners], device=self.device)
-        cache, real, lengths, last = self._read(distinct, 0, max(self.horizon, completions.ids.shape[1]))
+        cache, real, lengths, last = self._read(each, 0, max(self.horizon, completions.ids.shape[1]))
         first = last.index_select(0, rows)[:, None]
         ids = completions.ids[:, :-1]
         if ids.shape[1] == 0:
@@ -307,10 +324,3 @@ def trim(completions: Completions) -> Completions:
     """Drop columns that no row uses."""
     width = max(1, int(completions.lengths.max()))
     return Completions(completions.ids[:, :width], completions.mask[:, :width], completions.ended, completions.prompt)
-
-
-def _distinct(prompts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The distinct token tuples and, for each prompt, where it stands among them."""
-    place: dict[tuple[int, ...], int] = {}
-    index = [place.setdefault(ids, len(place)) for ids in prompts]
-    return list(place), index

@@ -74,6 +74,8 @@ def train_dialogue(
     with fast_products(), live.running():
         with live.part(LOAD):
             made = world(config)
+            if isinstance(made.policy, LMPolicy):
+                made.policy.products = session.products(config.learn.products, config.prior.device)
             agent = DialogueAgent(
                 made.policy, made.prior, Key(config.seed).fold("agent"), prompt_tokens=config.talk.prompt_tokens
             )

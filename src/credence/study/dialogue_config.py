@@ -78,6 +78,9 @@ class LearnConfig(Section):
     method: Literal["lora", "full"] = Field("full", description="what is trained of a language model")
     rank: Count = Field(16, description="of the LoRA adapters")
     alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
+    products: Literal["float32", "bfloat16"] = Field(
+        "float32", description="matrix products of passes that carry gradients; draws and all figures stay float32"
+    )
     users: Count = Field(8, description="users a step")
     rollouts: Annotated[int, Field(ge=2)] = Field(6, description="dialogues with each: the others are its baseline")
     steps: int = Field(16, ge=0, description="most updates")

@@ -36,7 +36,7 @@ from credence.study.folder import RunFolder, alone
 from credence.study.found import Found, said
 from credence.study.learning import Learning
 from credence.study.live import Live
-from credence.study.machine import fast_products, training_products
+from credence.study.machine import fast_products
 from credence.study.parts import Parts
 from credence.study.ruler import Ruler
 from credence.study.session import CHECKPOINTS, Session, begun, finished
@@ -80,7 +80,7 @@ def run_study(
     with fast_products(), live.running():
         with live.part(plan.LOAD):
             found = load(config)
-            settle(session, config, found)
+            found.products = session.products(config.train.products, config.prior.device)
             session.compare(origin(config, found))
             if not session.resumed:
                 try_evidence(found, Key(config.seed).fold("trial"))
@@ -88,16 +88,6 @@ def run_study(
         with alone(folder):
             study = _Study(config, live, session, found, place)
             return session.through(place, study.work, study.keep, final)
-
-
-def settle(session: Session, config: RunConfig, found: Found) -> None:
-    """In what format gradients are carried on this machine; the manifest says it."""
-    asked = config.train.products
-    found.products = training_products(asked, config.prior.device)
-    taken = "float32" if found.products is None else asked
-    session.numerics["training_products"] = taken
-    if taken != asked:
-        session.live.say(f"  {asked} products are no faster on this processor: training takes {taken}", "dim")
 
 
 def origin(config: RunConfig, found: Found) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from credence.core.errors import BackendError, ConfigError
 from credence.report.manifest import manifest
 from credence.study import resumption
@@ -18,6 +20,7 @@ from credence.study.config import Placed
 from credence.study.folder import MANIFEST, REPLACE, RunFolder, check_place
 from credence.study.job import LongJob
 from credence.study.live import Live
+from credence.study.machine import training_products
 from credence.study.trackers import Tracking, trackers
 
 CHECKPOINTS = "checkpoints"
@@ -78,6 +81,15 @@ class Session:
     def resumed(self) -> bool:
         """Whether another process began the run."""
         return bool(self.before)
+
+    def products(self, asked: str, device: str) -> torch.dtype | None:
+        """In what format gradients are carried on this machine; the manifest says it. None: the weights' own."""
+        found = training_products(asked, device)
+        taken = "float32" if found is None else asked
+        self.numerics["training_products"] = taken
+        if taken != asked:
+            self.live.say(f"  {asked} products are no faster on this processor: training takes {taken}", "dim")
+        return found
 
     def manifest(self) -> dict[str, Any]:
         """As it stands now; a run that was gone on with began when its first process did."""

@@ -22,7 +22,8 @@ from credence.study.dialogue_config import CandidatesConfig, DialogueConfig
 from credence.study.functions import load_function
 
 TRAINED_TOKENS = 4096
-"""Prompt and reply tokens in one backward pass: bounds activations to about 3 GB on the embedded model."""
+"""Prompt and reply tokens in one backward pass: bounds activations to about 3 GB on the embedded model. Fewer read a
+prompt once for every two or three of its replies."""
 
 
 @dataclass(eq=False)
@@ -130,10 +131,7 @@ def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
         policy = lora_policy(prior, Key(config.seed).fold("adapters"), given.rank, given.alpha)
     else:
         policy = full_policy(prior)
-    # turns have prompts of their own, which are read with gradient too: fewer rows fit into one pass
-    horizon = config.prior.horizon
-    rows = max(1, TRAINED_TOKENS // (config.talk.prompt_tokens + horizon))
-    policy.train_tokens = rows * horizon
+    policy.train_tokens = TRAINED_TOKENS
     return policy
 
 
