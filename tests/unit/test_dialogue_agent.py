@@ -59,7 +59,7 @@ def test_the_whole_loop_moves_the_policy_and_says_what_it_did(agent: DialogueAge
 
 
 def test_an_update_reads_once_what_the_turns_of_a_user_begin_with(agent: DialogueAgent) -> None:
-    """Later turns are prompts of their own; read whole, and in pieces of two or three rows, they took most of a step."""
+    """Later turns are prompts of their own; read whole, a few rows a piece, they took most of a step."""
     world = {"users": users(patience=9), "max_turns": 2, "grounding": lambda said: "Only these facts. " * 10}
     talks = converse(agent, lambda: small_env(**world), [0, 2], 4, Key(7))
     said = [action.said for talk in talks for action in talk.actions]

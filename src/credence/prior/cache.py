@@ -10,9 +10,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class Layer(CacheLayerMixin):
-    """Keys and values of one layer: a prompt part, which grows by concatenation until `spread`, then room for `room` more
-    tokens (0: concatenate, for autograd).
+    """Keys and values of one layer: a prompt part that grows until `spread`, then room for `room` more tokens.
 
+    Growing is by concatenation, for autograd; with room = 0 it stays so.
     column: (rows, S) where each row's next S tokens go, each row in columns of its own; None: behind the last.
     """
 

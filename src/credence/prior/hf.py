@@ -1,8 +1,9 @@
 """Language models of transformers as priors. The only file that touches transformers' model classes.
 
 What is fast here and equal to the plain way (tests/contract/test_hf.py): each distinct prompt is read once, what
-several begin with too (prior/stems.py), and its keys and values are spread over its completions; the cache is allocated once; log-probabilities are taken in chunks,
-so that no (R, T, V) tensor exists; attention groups query heads instead of copying keys.
+several begin with too (prior/stems.py), and its keys and values are spread over its completions; the cache is
+allocated once; log-probabilities are taken in chunks, so that no (R, T, V) tensor exists; attention groups query heads
+instead of copying keys.
 """
 
 from collections.abc import Callable, Iterator, Sequence

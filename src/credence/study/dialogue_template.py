@@ -20,7 +20,7 @@ _ENGLISH: dict[str, Any] = {
             {"fn": "solved", "beta": 0.2},
         ]
     },
-    "learn": {"steps": 12, "seconds": 360.0, "validation_rollouts": 3},
+    "learn": {"products": "bfloat16", "steps": 12, "seconds": 360.0, "validation_rollouts": 3},
 }
 _CHINESE: dict[str, Any] = {
     "prior": {"system": "", "temperature": 1.0},
