@@ -15,6 +15,7 @@ from credence.study.engine import EngineConfig
 from credence.study.engines import NAMES, PRIOR, Engines
 from credence.study.experts import ExpertConfig, RealignConfig
 from credence.study.section import Count, Rate, Section
+from credence.study.weights import WeightsConfig
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
@@ -224,7 +225,7 @@ class DpgConfig(Section):
     epochs: int = Field(1, ge=0, description="passes over these draws; 0 skips the stage")
     batch: Count = Field(8, description="prompts a step")
     baseline: bool = Field(True, description="subtract π/q: less variance, but every draw then needs a backward pass")
-    lr: Rate = Field(3e-4, description="Adam's step size after warm-up")
+    lr: Rate = Field(3e-4, description="step size after warm-up")
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 
@@ -234,7 +235,7 @@ class ReinforceConfig(Section):
     steps: int = Field(20, ge=0, description="most steps; 0 skips the stage")
     prompts: Count = Field(8, description="prompts a step")
     group: Annotated[int, Field(ge=2)] = Field(8, description="replies a prompt: each is the others' baseline")
-    lr: Rate = Field(2e-4, description="Adam's step size after warm-up")
+    lr: Rate = Field(2e-4, description="step size after warm-up")
     seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
 
 
@@ -258,14 +259,12 @@ class ValueConfig(Section):
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 
-class TrainConfig(Section):
+class TrainConfig(WeightsConfig):
     """How the posterior is learnt."""
 
-    method: Literal["lora", "full", "value"] = Field(
-        "lora", description="what is trained: adapters, all weights, or a value of prefixes on the frozen model"
+    method: Literal["lora", "full", "value"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] - frozen
+        "lora", description="what is trained: adapters, the weights, or a value of prefixes on the frozen model"
     )
-    rank: Count = Field(16, description="of the LoRA adapters")
-    alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
     products: Literal["float32", "bfloat16"] = Field(
         "float32", description="matrix products of passes that carry gradients; draws and all figures stay float32"
     )

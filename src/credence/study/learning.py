@@ -17,9 +17,9 @@ from credence.learn.dpg import DPG
 from credence.learn.loop import Fit, Learner, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
 from credence.prior.guided import GuidedLM, guided_policy
-from credence.prior.policy import LMPolicy, full_policy, lora_policy
+from credence.prior.policy import LMPolicy
 from credence.sample.importance import Importance
-from credence.study import plan, summary, values
+from credence.study import build, plan, summary, values
 from credence.study.collect import Tick, draw_each, draw_policy, memory, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
@@ -87,11 +87,8 @@ class Learning:
         if self.train.method == "value":
             given, key = self.train.value, self.key.fold("head")
             made = guided_policy(prior, key, given.width, given.follow)  # pyright: ignore[reportArgumentType]
-        elif self.train.method == "lora":
-            key = self.key.fold("adapters")
-            made = lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
         else:
-            made = full_policy(prior)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+            made = build.policy(prior, self.train, self.key.fold("adapters"))  # pyright: ignore[reportArgumentType]
         made.products = self.found.products
         return made
 
