@@ -288,7 +288,7 @@ class _Best:
         given, out = self.validation, self.out
         key = given.key or self.run.key.fold("val")
         drawn = out.policy.sample(key, given.prompts, given.draws)
-        value, se = _elbo(self.target, given.prompts, *drawn)
+        value, se = elbo_on(self.target, given.prompts, *drawn)
         said: Record = {"val_elbo": value, "val_elbo_se": se}
         if given.measure is not None:
             value = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
@@ -314,10 +314,11 @@ def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int
 
     The ELBO is -inf once a draw is impossible; the standard error is inf then, and for a single draw a prompt.
     """
-    return _elbo(posterior, prompts, *policy.sample(key, prompts, n))
+    return elbo_on(posterior, prompts, *policy.sample(key, prompts, n))
 
 
-def _elbo(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[float, float]:
+def elbo_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[float, float]:
+    """The same on rows that the policy drew, as many for each prompt."""
     log_prior = posterior.prior.score(prompts, completions)
     gain = posterior.log_lik(prompts, completions) - (log_q - log_prior).sum(-1)
     by, value = gain.view(len(prompts), -1), float(gain.mean())

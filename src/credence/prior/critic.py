@@ -34,7 +34,7 @@ class ValueHead(nn.Module):
         with torch.no_grad():
             self.line.weight.zero_()
             self.line.bias.zero_()
-        self.trainer = Trainer([self.line.weight, self.line.bias], clip=1e9, betas=(0.9, 0.99))
+        self.trainer = Trainer(list(self.line.parameters()), clip=1e9, betas=(0.9, 0.99))
 
     def forward(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
         """v, with gradient in the head's own numbers only."""
