@@ -6,14 +6,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from credence.core.errors import ContractError
+from credence.core.keys import Key
 from credence.core.logspace import kl
 from credence.core.protocols import Loss, Scored
+from credence.learn.grpo import GRPO
+from credence.learn.losses.policy_gradient import leave_one_out_gradient
 from credence.learn.ppo import PPO
 from credence.learn.rao_blackwell import RaoBlackwell
+from credence.learn.replay import Replay
+from credence.learn.schedules import ToKL
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
 from credence.prior.tabular import TabularPolicy
-from tests.learning import PROMPTS, exacts, free_policy, gradient, groups_of, log_law, somewhere
+from tests.learning import PROMPTS, exacts, free_policy, gradient, groups_of, log_law, somewhere, stored_draws
 from tests.toys import toy_a, toy_prior
 
 
@@ -83,6 +89,63 @@ def check_ppo(seed: int) -> None:
         check_token_gradient(PPO(value=value).loss, seed)
 
 
+def check_off_policy(seed: int) -> None:
+    """Pairs drawn from the prior, learnt by another policy: π/q makes the gradient exact."""
+    policy, exact = somewhere(seed), enumerate_posterior(toy_a(), PROMPTS)
+    for loss in (leave_one_out_gradient, RaoBlackwell().loss):
+        found = expected_by_token(loss, policy, toy_a(), 2, law=free_policy(toy_a(), PROMPTS))
+        assert torch.allclose(found, reverse(policy, exact), atol=1e-10, rtol=0)
+
+
+def check_corrected(seed: int) -> None:
+    """GRPO without spread, length and k3: half of ∇KL(π‖p*) over all pairs."""
+    policy, exact = somewhere(seed), enumerate_posterior(toy_a(), PROMPTS)
+    found = expected_by_token(GRPO(spread=None, length=False, k3=False).loss, policy, toy_a(), 2)
+    assert torch.allclose(found, 0.5 * reverse(policy, exact), atol=1e-10, rtol=0)
+
+
+def check_controller(seed: int) -> None:
+    """In a world whose KL is that of p*_{β/τ} at once, the KL comes to rest where it was asked for, from both sides."""
+    exact = enumerate_posterior(toy_a(), PROMPTS)
+    for wanted in (0.1, 0.3 + 0.01 * (seed % 40)):
+        schedule, record = ToKL(toy_a(), wanted), {}
+        for step in range(1, 200):
+            tau = schedule(step, record).evidence.tau  # pyright: ignore[reportAttributeAccessIssue]
+            tilted = torch.log_softmax(exact.log_prior + tau * exact.log_lik, -1)
+            record = {"tau": tau, "kl_prior": float(kl(tilted, exact.log_prior))}
+        assert abs(record["kl_prior"] - wanted) < 1e-3
+
+
+def check_replay(seed: int) -> None:
+    """What comes back is what was drawn, with its log q; what is too old does not, and what is kept survives a save."""
+    prompts = PROMPTS.take([0, 0])
+    store, born = Replay(2, 5, 3), {}
+    for step in range(1, 7):
+        fresh = stored_draws(toy_a(), prompts, Key(seed).fold(step), 3)
+        joined, said = store.join(Key(seed), step, fresh, prompts)
+        assert said["replay_groups"] == min(2, 2 * (step - 1))
+        seen = {tuple(row): float(q) for row, q in zip(joined.completions.tokens(), joined.log_q.sum(-1), strict=True)}
+        wanted = toy_prior().score(joined.prompts, joined.completions).sum(-1)
+        assert torch.allclose(joined.log_q.sum(-1), wanted, atol=1e-12, rtol=0)
+        assert not joined.on_policy
+        assert len(joined.prompts) == 2 + said["replay_groups"]
+        assert step == 1 or said["replay_age"] <= 3
+        born[step] = seen
+        store.add(step, [0, 1], fresh)
+        assert len(store.kept) <= 5
+        again = Replay(2, 5, 3)
+        again.restore(store.state())
+        store = again
+    late = Replay(1, 9, 3, "refuse")
+    late.add(1, [0, 1], stored_draws(toy_a(), prompts, Key(seed), 3))
+    try:
+        late.join(Key(seed), 9, stored_draws(toy_a(), prompts, Key(seed), 3), prompts)
+    except ContractError as error:
+        assert "older than the 3 steps" in str(error)  # noqa: PT017 - a check that mutants run, not a test
+    else:
+        raise AssertionError("rows of an age that is refused were learnt from")
+
+
 Utility = Callable[[Tensor], Tensor]
 """(31,) chances under π -> (31,) what a reply is worth in expectation among others of π."""
 
@@ -102,7 +165,7 @@ def rescaled(exact: Exact, group: int, spread: float | None) -> Utility:
     return worth
 
 
-def group_relative_law(worth: Utility, length: bool, rounds: int = 400) -> TabularPolicy:
+def group_relative_law(worth: Utility, length: bool, rounds: int = 40) -> TabularPolicy:
     """The fixed point of GRPO with k3 of each token: π = L π0 / (c + L − R) at every prefix, from the leaves up.
 
     R and L are π's own expectations, and so is a reply's worth: repeated until nothing moves.
@@ -132,7 +195,7 @@ def _tilted(prior: Tensor, big: Tensor, back: Tensor) -> Tensor:
     """π = L π0/(c + L − R), with the c at which it sums to one, by bisection."""
     low = float((back - big).max()) + 1e-15
     high = low + float(big.max()) * 2 + float((back - back.min()).max())
-    for _ in range(200):
+    for _ in range(80):
         c = (low + high) / 2
         low, high = (c, high) if float((big * prior / (c + big - back)).sum()) > 1 else (low, c)
     pi = big * prior / ((low + high) / 2 + big - back)

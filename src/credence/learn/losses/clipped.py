@@ -94,7 +94,7 @@ def clipped_gradient(
     step = (scored.log_q - scored.log_pi.detach()).sum(-1)
     return loss, {
         **summary(scored),
-        "advantage_sd": float(advantage[mask].std()),
+        "advantage_sd": float(advantage[mask].std()) if int(mask.sum()) > 1 else 0.0,
         "clip_share": float(cut[mask].double().mean()),
         "kl_step": float((row_weights(scored) * step).sum()),
         **error,
