@@ -196,13 +196,13 @@ def check_weights(prior: StepPrior, given: WeightsConfig) -> None:
         left_out(unwrap(prior)[0], given.modules, given.blocks)
 
 
-def policy(prior: StepPrior, given: WeightsConfig, key: Key) -> LMPolicy:
-    """The policy that is the prior, its own weights trained or adapters.
+def policy(prior: StepPrior, given: WeightsConfig, key: Key, value: bool = False) -> LMPolicy:
+    """The policy that is the prior, its own weights trained or adapters; perhaps with a value of each prefix.
 
     Raises:
         ConfigError: as lora_policy and full_policy.
         MissingExtraError: adapters without peft.
     """
     if given.method == "full":
-        return full_policy(prior, modules=given.modules, blocks=given.blocks, optimiser=given.optimiser)
-    return lora_policy(prior, key, given.rank, given.alpha)
+        return full_policy(prior, value=value, modules=given.modules, blocks=given.blocks, optimiser=given.optimiser)
+    return lora_policy(prior, key, given.rank, given.alpha, value=value)
