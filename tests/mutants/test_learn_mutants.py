@@ -14,7 +14,7 @@ import torch
 from credence.core.logspace import normalise
 from credence.core.protocols import Scored
 from credence.learn import dpg, reinforce
-from credence.learn.losses import forward_kl, policy_gradient
+from credence.learn.losses import forward_kl, policy_gradient, prefix_baseline
 from credence.learn.losses.groups import leave_one_out, sizes
 from credence.learn.losses.policy_gradient import leave_one_out_gradient
 from credence.prior import tabular
@@ -25,6 +25,7 @@ from tests.learning import (
     check_reverse_gradient,
 )
 from tests.mutants.runner import SEEDS, Mutant, kill, params
+from tests.oracle.test_prefix_baseline import check_prefix_gradient
 
 Patch = pytest.MonkeyPatch
 
@@ -140,7 +141,30 @@ def one_z_for_all(patch: Patch) -> None:
     patch.setattr(forward_kl, "posterior_weights", wrong)
 
 
+def fitted_on_itself(patch: Patch) -> None:
+    """The baseline's coefficients are fitted to the row's own return too: it knows what it is to predict."""
+    right = prefix_baseline._fitted_elsewhere
+
+    def wrong(told: torch.Tensor, wanted: torch.Tensor, scored: Scored) -> torch.Tensor:
+        whole = replace(scored, prompt=scored.prompt * 0 + 1, prompts=2)  # nobody is left out at place 0
+        return right(told, wanted, whole)[:1].expand(scored.prompts, -1)
+
+    patch.setattr(prefix_baseline, "_fitted_elsewhere", wrong)
+
+
+def token_in_its_own_baseline(patch: Patch) -> None:
+    """The log-ratio of the prefix holds the token itself."""
+    right = prefix_baseline._beside
+
+    def wrong(x: torch.Tensor, scored: Scored) -> torch.Tensor:
+        return right(torch.cat([x[:, 1:], x[:, -1:]], 1), scored)
+
+    patch.setattr(prefix_baseline, "_beside", wrong)
+
+
 MUTANTS = (
+    Mutant("prefix baseline fitted on the row itself", check_prefix_gradient, fitted_on_itself),
+    Mutant("a token in its own prefix baseline", check_prefix_gradient, token_in_its_own_baseline),
     Mutant("KL dropped from the return", check_reverse_gradient, partial(returns_are, kl_dropped)),
     Mutant("KL dropped from the return, training", check_reinforce_training, partial(returns_are, kl_dropped)),
     Mutant("k3 in the reward", check_reverse_gradient, partial(returns_are, k3_in_reward)),

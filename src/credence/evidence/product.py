@@ -38,6 +38,28 @@ def twist(evidence: Evidence, prompts: Prompts, completions: Completions) -> Flo
     return out
 
 
+def prefix_twists(evidence: Evidence, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+    """The twist of the text before each token, nats: column t of what a row's first t tokens tell; 0 at t = 0.
+
+    Cost: a look of the evidence at each unfinished text of each row, R · T of them; none where it has no twist.
+    """
+    out = torch.zeros(completions.mask.shape, dtype=torch.float64, device=completions.ids.device)
+    if not isinstance(evidence, PrefixEvidence):
+        return out
+    row, step = torch.nonzero(completions.mask[:, 1:], as_tuple=True)
+    if not len(row):
+        return out
+    seen = torch.arange(completions.mask.shape[1], device=row.device)[None] <= step[:, None]
+    cut = Completions(
+        completions.ids[row],
+        seen & completions.mask[row],
+        torch.zeros_like(row, dtype=torch.bool),
+        completions.prompt[row],
+    )
+    out[row, step + 1] = evidence.log_twist(prompts, cut)
+    return out
+
+
 Readings = Mapping[str, Float[Tensor, " R"]]
 
 

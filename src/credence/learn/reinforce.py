@@ -11,6 +11,7 @@ clipping (one gradient step a batch), k3 or any KL term outside the return (anot
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,8 @@ from torch import Tensor
 from credence.core.errors import ConfigError
 from credence.core.protocols import Scored
 from credence.core.types import Info
-from credence.learn.losses.policy_gradient import leave_one_out_gradient
+from credence.learn.losses.policy_gradient import Advantage, leave_one_out_gradient
+from credence.learn.losses.prefix_baseline import prefix_advantage
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Reinforce:
         group: draws a prompt, at least 2: the others are each draw's baseline.
         lr: Adam's step size after warm-up.
         warmup: steps over which lr rises; afterwards it falls linearly to a tenth.
+        passes: over the rows of a step, each corrected by π/q; 1 is on policy.
+        parts: gradient steps a pass, each on its share of the prompts.
+        baseline: "group": the mean of the others, as above; "prefix": besides, a token's own is taken off what the text
+            before it had told already (losses.prefix_baseline). Less variance where the evidence reads prefixes, the
+            same mean.
+        advantage: another than A; a callable on `Scored`. What the loss then converges to is its author's affair.
 
     Raises:
         ConfigError: fewer than one prompt or two draws a prompt.
@@ -39,17 +47,23 @@ class Reinforce:
     group: int = 8
     lr: float = 2e-4
     warmup: int = 5
+    passes: int = 1
+    parts: int = 1
+    baseline: Literal["group", "prefix"] = "group"
+    advantage: Advantage | None = None
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
             raise ConfigError(f"prompts={self.prompts}: a step needs at least one prompt.")
         if self.group < 2:
             raise ConfigError(f"group={self.group}: the leave-one-out baseline needs at least 2 draws a prompt.")
+        if min(self.passes, self.parts) < 1:
+            raise ConfigError(f"passes={self.passes}, parts={self.parts}: at least one of each is needed.")
 
     @property
     def target(self) -> str:
-        """The posterior."""
-        return "posterior"
+        """The posterior, unless another advantage was given."""
+        return "posterior" if self.advantage is None else "what its own advantage makes of it"
 
     @property
     def on_policy(self) -> bool:
@@ -58,9 +72,10 @@ class Reinforce:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Nothing beyond the common fields."""
-        return frozenset()
+        """The twist of each prefix, for its baseline."""
+        return frozenset({"log_twist"} if self.baseline == "prefix" and self.advantage is None else ())
 
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
         """See losses.policy_gradient.leave_one_out_gradient."""
-        return leave_one_out_gradient(scored)
+        own = self.advantage or (prefix_advantage if self.baseline == "prefix" else None)
+        return leave_one_out_gradient(scored, own)

@@ -18,6 +18,7 @@ from credence.evidence.sentiment import Sentiment
 from credence.posterior.posterior import Posterior
 from credence.prior.hf import LMPrior
 from credence.prior.load import load
+from credence.prior.policy import LMPolicy, full_policy, left_out, lora_policy, unwrap
 from credence.prior.reshape import Reshaped, reshape
 from credence.study.config import (
     ConstraintConfig,
@@ -31,6 +32,7 @@ from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.experts import experts
 from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
+from credence.study.weights import WeightsConfig
 
 
 def evidence(config: Job, answers: Sequence[str] = (), prior: StepPrior | None = None) -> Evidence:
@@ -182,3 +184,25 @@ def prompt_sets(config: RunConfig) -> tuple[PromptSet, Split]:
     given = config.prompts
     found = load_prompts(given.source, config.folder)
     return found, split(len(found), given.train, given.validation, given.heldout, Key(config.seed))
+
+
+def check_weights(prior: StepPrior, given: WeightsConfig) -> None:
+    """Refuse what `policy` would, before anything is drawn.
+
+    Raises:
+        ConfigError: as full_policy says of modules and blocks.
+    """
+    if given.modules or given.blocks:
+        left_out(unwrap(prior)[0], given.modules, given.blocks)
+
+
+def policy(prior: StepPrior, given: WeightsConfig, key: Key, value: bool = False) -> LMPolicy:
+    """The policy that is the prior, its own weights trained or adapters; perhaps with a value of each prefix.
+
+    Raises:
+        ConfigError: as lora_policy and full_policy.
+        MissingExtraError: adapters without peft.
+    """
+    if given.method == "full":
+        return full_policy(prior, value=value, modules=given.modules, blocks=given.blocks, optimiser=given.optimiser)
+    return lora_policy(prior, key, given.rank, given.alpha, value=value)

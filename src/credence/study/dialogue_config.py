@@ -10,6 +10,7 @@ from credence.study.config import EvidenceConfig, Placed, PriorConfig, TrackConf
 from credence.study.functions import check_function
 from credence.study.section import Count, Rate, Section
 from credence.study.toml import read_config
+from credence.study.weights import WeightsConfig
 
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Shares = Annotated[tuple[float, float], Field(strict=False)]
@@ -72,20 +73,15 @@ class CandidatesConfig(Section):
     score: bool = Field(True, description="let prior.model score each candidate after the question (a feature)")
 
 
-class LearnConfig(Section):
+class LearnConfig(WeightsConfig):
     """How the agent is updated."""
 
     method: Literal["lora", "full"] = Field("full", description="what is trained of a language model")
-    rank: Count = Field(16, description="of the LoRA adapters")
-    alpha: Rate = Field(32.0, description="LoRA scale; alpha/rank multiplies the adapter")
-    products: Literal["float32", "bfloat16"] = Field(
-        "float32", description="matrix products of passes that carry gradients; draws and all figures stay float32"
-    )
     users: Count = Field(8, description="users a step")
     rollouts: Annotated[int, Field(ge=2)] = Field(6, description="dialogues with each: the others are its baseline")
     steps: int = Field(16, ge=0, description="most updates")
     seconds: Rate | None = Field(None, examples=[300.0], description="stop after this many seconds, if earlier")
-    lr: Rate = Field(2e-5, description="Adam's step size after warm-up")
+    lr: Rate = Field(2e-5, description="step size after warm-up")
     validate_every: Count = Field(4, description="updates between two looks at the validation users")
     validation_rollouts: Count = Field(4, description="dialogues with each validation user")
     checkpoint_every: int = Field(

@@ -27,7 +27,7 @@ from credence.learn.loop import Fit, Record, Validation, fit
 from credence.learn.reinforce import Reinforce
 from credence.posterior.posterior import Posterior
 from credence.prior.export import export_policy
-from credence.prior.policy import LMPolicy, full_policy, lora_policy
+from credence.prior.policy import LMPolicy
 from credence.prior.reshape import Reshaped
 from credence.report.schema import Estimate, plain_tree
 from credence.sample.importance import Importance
@@ -233,11 +233,7 @@ class _Work:
         return taught, left_out(opinions, scale, self.settings.tau)
 
     def _policy(self, prior: Reshaped, contexts: Prompts) -> LMPolicy:
-        train = self.config.train
-        if train.method == "full":
-            policy = full_policy(prior)
-        else:
-            policy = lora_policy(prior, self.key.fold("adapters"), train.rank, train.alpha)
+        policy = build.policy(prior, self.config.train, self.key.fold("adapters"))
         # What a piece of a training pass holds in memory grows with the talk before the reply.
         longest = max(len(ids) for ids in contexts.ids)
         policy.train_tokens = max(prior.horizon, policy.train_tokens * SHORT // max(SHORT, longest))

@@ -124,6 +124,7 @@ def load(config: RunConfig) -> Found:
     evidence = build.evidence(config)
     given, parts = build.prompt_sets(config)
     prior = build.prior(config)
+    build.check_weights(prior, config.train)
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train = (prior.codec.prompts(s.given, s.columns) for s in sets)
     for prompts in (heldout, validation, train):
@@ -205,8 +206,8 @@ class _Study:
                 lambda: draw_each(Importance(), key, found.posterior, found.heldout, n, self.live.tick),
             )
             summary.refuse_degenerate(found.prior, found.posterior)
-            if self.config.train.reinforce.steps > 0:
-                summary.refuse_forbidding(found.prior, found.posterior)
+            if plan.engine(self.config) and self.config.train.chosen.finite:
+                summary.refuse_forbidding(found.prior, found.posterior, self.config.train.engine)
             found.reward = main_reading(found.prior.readings)
             found.ruler = Ruler(reduce(found.prior, found.reward), self.config.measure.best_of_n)
             found.cost["prior"] = found.prior.cost

@@ -15,7 +15,7 @@ from credence.dialogue.rewordings import reworded
 from credence.dialogue.users import Crowd, User, crowd
 from credence.evidence.embedding import load_embedder
 from credence.evidence.reward import Reward
-from credence.prior.policy import LMPolicy, full_policy, lora_policy
+from credence.prior.policy import LMPolicy
 from credence.prior.reshape import Reshaped
 from credence.study import build
 from credence.study.dialogue_config import CandidatesConfig, DialogueConfig
@@ -126,11 +126,7 @@ def _facts(config: DialogueConfig, retriever: Retriever) -> Facts:
 
 
 def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
-    given = config.learn
-    if given.method == "lora":
-        policy = lora_policy(prior, Key(config.seed).fold("adapters"), given.rank, given.alpha)
-    else:
-        policy = full_policy(prior)
+    policy = build.policy(prior, config.learn, Key(config.seed).fold("adapters"))
     policy.train_tokens = TRAINED_TOKENS
     return policy
 
