@@ -15,7 +15,6 @@ from credence.prior.export import merged
 from credence.prior.hf import LMPrior
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import reshape
-from credence.prior.train import Trainer
 from tests.tiny import gpt2, llama
 
 KEY = Key(17)
@@ -23,7 +22,6 @@ BUILDS: dict[str, Callable[[StepPrior], LMPolicy]] = {
     "lora": lambda prior: lora_policy(prior, KEY, 3),
     "full": full_policy,
     "full, embeddings too": lambda prior: full_policy(prior, freeze_embeddings=False),
-    "the last block's mlp, sgd": lambda prior: full_policy(prior, modules=["mlp"], blocks=1, optimiser="sgd"),
 }
 build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 models = pytest.mark.parametrize("model", [llama, gpt2], ids=["llama", "gpt2"])
@@ -131,43 +129,6 @@ def test_frozen_weights_stand_once_in_memory(model: Callable[[], LMPrior]) -> No
     assert {p.data_ptr() for p in frozen.trainer.parameters} == pointers(frozen) - words
     assert not pointers(free) & theirs
     assert {p.data_ptr() for p in free.trainer.parameters} == pointers(free)
-
-
-@models
-def test_only_the_named_modules_of_the_last_blocks_are_trained(model: Callable[[], LMPrior]) -> None:
-    """What is left out shares the prior's memory; named modules have other storage and move."""
-    prior = model()
-    theirs = {p.data_ptr() for p in prior.model.parameters()}
-    depth = prior.model.config.num_hidden_layers
-    for modules, blocks, wanted in (
-        (["mlp"], 1, lambda name: "mlp" in name and f".{depth - 1}." in name),
-        ([], 1, lambda name: f".{depth - 1}." in name),
-        (["mlp"], 0, lambda name: "mlp" in name),
-    ):
-        policy = full_policy(prior, modules=modules, blocks=blocks)
-        named = [name for name, _ in prior.model.named_parameters()]
-        assert list(policy.names) == [name for name in named if wanted(name)]
-        assert {p.data_ptr() for p in policy.trainer.parameters} == pointers(policy) - theirs
-
-
-def test_modules_and_blocks_that_are_not_there_are_named() -> None:
-    prior = llama()
-    with pytest.raises(ConfigError, match=r"no module 'down' in the blocks of .* There are: down_proj, "):
-        full_policy(prior, modules=["down"])
-    with pytest.raises(ConfigError, match=r"blocks=9: .* has 2\. Give 0 for all of them, or at most 2\."):
-        full_policy(prior, blocks=9)
-
-
-def test_a_step_of_sgd_has_the_length_lr_whatever_the_unit_of_the_loss() -> None:
-    """And averages ten steps' clipped gradients: m = 0.9 m + 0.1 g from the second step on."""
-    weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
-    trainer = Trainer([weight], optimiser="sgd")
-    weight.grad = torch.tensor([300.0, -400.0], dtype=torch.float64)
-    assert trainer.step(0.5)["grad_norm"] == pytest.approx(500)
-    assert weight.detach().tolist() == pytest.approx([-0.3, 0.4], abs=1e-6)
-    weight.grad = torch.tensor([0.0, 2.0], dtype=torch.float64)
-    trainer.step(0.5)
-    assert weight.detach().tolist() == pytest.approx([-0.3 - 0.5 * 0.54, 0.4 - 0.5 * (-0.72 + 0.1)], abs=1e-6)
 
 
 def test_tied_embeddings_stay_tied() -> None:

@@ -6,7 +6,7 @@ adapter on or off can never change what the prior is, also where that prior was 
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from credence.prior.reading import Reading
 from credence.prior.render import TextCodec
 from credence.prior.reshape import Reshaped
 from credence.prior.steps import sample_by_steps
-from credence.prior.train import Columns, Optimiser, Trainer, accumulate
+from credence.prior.train import Columns, Trainer, accumulate
 
 TRAIN_TOKENS = 2048
 """Tokens, prompts' and completions', in one forward and backward pass: bounds activations (about 2 GB on the embedded
@@ -219,9 +219,9 @@ def twin_of(lm: LMPrior, own: frozenset[int]) -> LMPrior:
     return LMPrior(model, lm.codec, lm.ends, lm.horizon, name=f"policy on {lm.name}")
 
 
-def _policy(lm: LMPrior, temperature: float, clip: float, value: bool, optimiser: Optimiser = "adam") -> LMPolicy:
+def _policy(lm: LMPrior, temperature: float, clip: float, value: bool) -> LMPolicy:
     trained = [(n, p) for n, p in lm.model.named_parameters() if p.requires_grad]
-    trainer = Trainer([p for _, p in trained], clip=clip, optimiser=optimiser)
+    trainer = Trainer([p for _, p in trained], clip=clip)
     kind = torch.promote_types(lm.dtype, torch.float32)
     critic = ValueHead(lm.head.in_features).to(lm.device, kind) if value else None
     return LMPolicy(lm, temperature, trainer, tuple(n for n, _ in trained), critic=critic)
@@ -270,67 +270,25 @@ def lora_policy(
     return _policy(twin, temperature, clip, value)
 
 
-def full_policy(
-    prior: StepPrior,
-    clip: float = 1.0,
-    freeze_embeddings: bool = True,
-    value: bool = False,
-    *,
-    modules: Sequence[str] = (),
-    blocks: int = 0,
-    optimiser: Optimiser = "adam",
-) -> LMPolicy:
-    """The weights themselves are trained, all or some. Starts as the prior; tested in tests/contract/test_policies.py.
-
-    Where the gradient is mostly noise, as with a handful of replies a step, Adam spends its distance from the prior on
-    every coordinate alike; SGD on the modules that carry the signal buys several times as much ELBO a reply, and what
-    lies below the trained blocks needs no backward pass (docs/log.md, 2026-11-30).
+def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = True, value: bool = False) -> LMPolicy:
+    """Every weight is trained. Starts as the prior; tested in tests/contract/test_policies.py.
 
     Args:
         prior: a language model, perhaps at another temperature.
         clip: largest gradient norm.
-        freeze_embeddings: leave the word embeddings and the output layer as they are. What is not trained shares the
-            prior's memory.
+        freeze_embeddings: leave the word embeddings and the output layer as they are; they then share the prior's
+            memory.
         value: with a value of each prefix, for learners that need one.
-        modules: names of modules of the blocks to train, such as "mlp" or "down_proj"; none: everything in them.
-        blocks: train the last so many blocks only; 0: all, and what is outside of them too where no modules are named.
-        optimiser: "adam", or "sgd" with momentum, whose lr is the length of a step in the space of weights.
 
     Raises:
-        ConfigError: the prior is cut to top-k or top-p, or is no language model; no weight bears such a name; there are
-            fewer blocks.
+        ConfigError: the prior is cut to top-k or top-p, or is no language model.
     """
     lm, temperature = unwrap(prior)
     words = [*lm.model.get_input_embeddings().parameters(), *lm.head.parameters()]
-    frozen = {p.data_ptr() for p in words} if freeze_embeddings else set[int]()
-    frozen |= {p.data_ptr() for p in left_out(lm, modules, blocks)}
-    own = frozenset(id(p) for p in lm.model.parameters() if p.data_ptr() not in frozen)
+    frozen = {id(p) for p in words} if freeze_embeddings else set[int]()
+    own = frozenset(id(p) for p in lm.model.parameters() if id(p) not in frozen)
     twin = twin_of(lm, own)
+    shared = {p.data_ptr() for p in words} if freeze_embeddings else set[int]()
     for parameter in twin.model.parameters():
-        parameter.requires_grad_(parameter.data_ptr() not in frozen)
-    return _policy(twin, temperature, clip, value, optimiser)
-
-
-def left_out(lm: LMPrior, modules: Sequence[str], blocks: int) -> list[nn.Parameter]:
-    """Parameters that are not in these modules of the last blocks.
-
-    Raises:
-        ConfigError: as full_policy says of modules and blocks.
-    """
-    if not modules and not blocks:
-        return []
-    named = [(name.split("."), p) for name, p in lm.model.named_parameters()]
-    place = {id(p): int(part) for name, p in named for part in name if part.isdigit()}
-    depth = 1 + max(place.values(), default=-1)
-    if not 0 <= blocks <= depth:
-        raise ConfigError(f"blocks={blocks}: {lm.name} has {depth}. Give 0 for all of them, or at most {depth}.")
-    known = sorted({part for name, p in named if id(p) in place for part in name[:-1] if not part.isdigit()})
-    for module in modules:
-        if module not in known:
-            raise ConfigError(f"no module {module!r} in the blocks of {lm.name}. There are: {', '.join(known)}.")
-
-    def chosen(name: list[str], p: nn.Parameter) -> bool:
-        last = place.get(id(p), -1) >= (depth - blocks if blocks else 0)
-        return last and (not modules or any(module in name for module in modules))
-
-    return [p for name, p in named if not chosen(name, p)]
+        parameter.requires_grad_(parameter.data_ptr() not in shared)
+    return _policy(twin, temperature, clip, value)

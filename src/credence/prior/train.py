@@ -1,9 +1,8 @@
-"""How a policy is trained: an optimiser on its parameters, and the gradient of a loss piece by piece."""
+"""How a policy is trained: Adam on its parameters, and the gradient of a loss piece by piece."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,47 +12,39 @@ from credence.core.protocols import Batch, Loss, Scored, Valued
 from credence.core.types import Completions, Info
 from credence.prior.hf import trim
 
-Optimiser = Literal["adam", "sgd"]
-"""Adam divides every coordinate by its own noise; SGD with momentum follows the gradient, clipped to a length."""
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+"""What torch's Adam remembers of a parameter."""
 
 
 @dataclass(eq=False)
 class Trainer:
-    """An optimiser on given parameters, with the gradient's norm clipped; the mutable half of a policy.
-
-    SGD averages the clipped gradients of about ten steps (momentum 0.9), so that a step of a gradient beyond the clip
-    moves the weights by about lr · clip, whatever the loss's unit.
-    """
+    """Adam on given parameters, with the gradient's norm clipped; the mutable half of a policy."""
 
     parameters: list[nn.Parameter]
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
-    optimiser: Optimiser = "adam"
-    inner: torch.optim.Optimizer = field(init=False)
+    adam: torch.optim.Adam = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.optimiser == "adam":
-            self.inner = torch.optim.Adam(self.parameters, lr=1.0, betas=self.betas)
-        else:
-            self.inner = torch.optim.SGD(self.parameters, lr=1.0, momentum=self.betas[0], dampening=self.betas[0])
+        self.adam = torch.optim.Adam(self.parameters, lr=1.0, betas=self.betas)
 
     def step(self, lr: float) -> Info:
-        """One step; returns the gradient's norm before clipping."""
+        """One Adam step; returns the gradient's norm before clipping."""
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.clip))
-        for group in self.inner.param_groups:
+        for group in self.adam.param_groups:
             group["lr"] = lr
         if math.isfinite(norm):  # any other gradient is reported, never applied: clipping an inf makes a NaN
-            self.inner.step()
-        self.inner.zero_grad(set_to_none=True)
+            self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
         return {"grad_norm": norm}
 
     def forget(self) -> None:
         """Drop gradients and moments: they belong to weights that are no longer there."""
-        self.inner.zero_grad(set_to_none=True)
-        self.inner.state.clear()
+        self.adam.zero_grad(set_to_none=True)
+        self.adam.state.clear()
 
     def moments(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """What the optimiser remembers, as "exp_avg/name" and so on; not copied, so to be used before the next step.
+        """Adam's moments and step counts, as "exp_avg/name" and so on; not copied, so to be used before the next step.
 
         Args:
             names: of the parameters, in their order.
@@ -61,22 +52,18 @@ class Trainer:
         return {
             f"{kind}/{name}": value
             for name, parameter in zip(names, self.parameters, strict=True)
-            for kind, value in self.inner.state.get(parameter, {}).items()
+            for kind, value in self.adam.state.get(parameter, {}).items()
         }
 
     def recall(self, names: Sequence[str], moments: Mapping[str, Tensor]) -> None:
         """Put back what `moments` gave: the next step is then the one that would have been taken."""
         self.forget()
-        kept: dict[str, dict[str, Tensor]] = {}
-        for place, value in moments.items():
-            kind, name = place.split("/", 1)
-            kept.setdefault(name, {})[kind] = value
         for name, parameter in zip(names, self.parameters, strict=True):
-            if name in kept:  # else it has had no gradient yet
-                self.inner.state[parameter] = {
-                    kind: value.clone() if kind == "step" else torch.empty_like(parameter).copy_(value)
-                    for kind, value in kept[name].items()
-                }
+            kept = {kind: moments[f"{kind}/{name}"] for kind in _ADAM if f"{kind}/{name}" in moments}
+            if not kept:
+                continue  # it has had no gradient yet
+            own = {kind: torch.empty_like(parameter).copy_(kept[kind]) for kind in _ADAM[1:]}
+            self.adam.state[parameter] = {"step": kept["step"].clone(), **own}
 
 
 LogProbs = Callable[[Completions], Float[Tensor, "R T"]]

@@ -18,7 +18,7 @@ from credence.evidence.sentiment import Sentiment
 from credence.posterior.posterior import Posterior
 from credence.prior.hf import LMPrior
 from credence.prior.load import load
-from credence.prior.policy import LMPolicy, full_policy, left_out, lora_policy, unwrap
+from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped, reshape
 from credence.study.config import (
     ConstraintConfig,
@@ -186,23 +186,13 @@ def prompt_sets(config: RunConfig) -> tuple[PromptSet, Split]:
     return found, split(len(found), given.train, given.validation, given.heldout, Key(config.seed))
 
 
-def check_weights(prior: StepPrior, given: WeightsConfig) -> None:
-    """Refuse what `policy` would, before anything is drawn.
-
-    Raises:
-        ConfigError: as full_policy says of modules and blocks.
-    """
-    if given.modules or given.blocks:
-        left_out(unwrap(prior)[0], given.modules, given.blocks)
-
-
 def policy(prior: StepPrior, given: WeightsConfig, key: Key, value: bool = False) -> LMPolicy:
     """The policy that is the prior, its own weights trained or adapters; perhaps with a value of each prefix.
 
     Raises:
-        ConfigError: as lora_policy and full_policy.
+        ConfigError: a prior cut to top-k or top-p, or a rank below 1.
         MissingExtraError: adapters without peft.
     """
     if given.method == "full":
-        return full_policy(prior, value=value, modules=given.modules, blocks=given.blocks, optimiser=given.optimiser)
+        return full_policy(prior, value=value)
     return lora_policy(prior, key, given.rank, given.alpha, value=value)

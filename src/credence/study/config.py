@@ -227,7 +227,7 @@ class DpgConfig(Section):
     epochs: int = Field(1, ge=0, description="passes over these draws; 0 skips the stage")
     batch: Count = Field(8, description="prompts a step")
     baseline: bool = Field(True, description="subtract π/q: less variance, but every draw then needs a backward pass")
-    lr: Rate = Field(3e-4, description="step size after warm-up")
+    lr: Rate = Field(3e-4, description="Adam's step size after warm-up")
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 

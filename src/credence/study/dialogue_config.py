@@ -81,7 +81,7 @@ class LearnConfig(WeightsConfig):
     rollouts: Annotated[int, Field(ge=2)] = Field(6, description="dialogues with each: the others are its baseline")
     steps: int = Field(16, ge=0, description="most updates")
     seconds: Rate | None = Field(None, examples=[300.0], description="stop after this many seconds, if earlier")
-    lr: Rate = Field(2e-5, description="step size after warm-up")
+    lr: Rate = Field(2e-5, description="Adam's step size after warm-up")
     validate_every: Count = Field(4, description="updates between two looks at the validation users")
     validation_rollouts: Count = Field(4, description="dialogues with each validation user")
     checkpoint_every: int = Field(

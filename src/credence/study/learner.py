@@ -31,7 +31,7 @@ class LearnerConfig(Section):
     steps: int = Field(20, ge=0, description="most steps; 0 skips the stage")
     prompts: Count = Field(8, description="prompts a step")
     group: Count = Field(8, description="replies a prompt")
-    lr: Rate = Field(2e-4, description="step size after warm-up")
+    lr: Rate = Field(2e-4, description="Adam's step size after warm-up")
     seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
 
     @abstractmethod

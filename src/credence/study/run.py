@@ -124,7 +124,6 @@ def load(config: RunConfig) -> Found:
     evidence = build.evidence(config)
     given, parts = build.prompt_sets(config)
     prior = build.prior(config)
-    build.check_weights(prior, config.train)
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train = (prior.codec.prompts(s.given, s.columns) for s in sets)
     for prompts in (heldout, validation, train):
