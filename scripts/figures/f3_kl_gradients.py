@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import torch
-from result import Figure, Found, Number, alone, keyed, titled
+from result import Figure, Found, Number, alone, keyed, plain_ticks, titled
 from torch import Tensor
 
 from credence.core.logspace import kl
@@ -180,13 +180,16 @@ def measure(seed: int) -> Found:
 
 def draw(found: Found, palette: Palette) -> "Picture":
     picture, (ax,) = sheet((7.6, 4.6), palette)
-    colours = (palette.muted, palette.draw, palette.train, palette.ink, palette.muted)
-    for name, colour, dash in zip(TOKEN_RULES[:5], colours, ("-", "-", "-", "--", ":"), strict=True):
+    lines = (("k1 as loss", palette.muted, "-"), ("k3 in the reward", palette.muted, ":"),
+             ("k3 as loss", palette.draw, "-"), ("k2, ratio·k3 as loss", palette.ink, "--"))  # fmt: skip
+    for name, colour, dash in lines:
         ax.plot(
             found.curves["kl"], found.curves[name], color=colour, linestyle=dash, marker="o", markersize=4, label=name
         )
-    ax.axhline(0.0, color=palette.train, linewidth=2.4, label="KL in the return")
+    ax.axhline(0.0, color=palette.train, linewidth=2.4, label="KL in the return, sampled or summed")
     ax.set_xscale("log")
+    ax.set_ylim(-0.1, 2.6)
+    plain_ticks(ax.xaxis, (0.02, 0.05, 0.1, 0.2, 0.5))
     titled(ax, palette, "Relative error of the expected KL gradient, rules a token, TOY-A", "KL(π‖π0), nats")
     keyed(ax, palette, "upper left")
     return picture

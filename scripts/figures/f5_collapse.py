@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BETAS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
 ENTROPIES = {0.25: 0.46412, 0.5: 1.21369, 1.0: 1.70316}
-STEPS = 4000
+STEPS = 6000
 PROMPTS = toy_prompts()
 EXACT = enumerate_posterior(toy_a(), PROMPTS)
 REWARD = torch.tensor(toy_reward((), EXACT.sequences), dtype=torch.float64)
