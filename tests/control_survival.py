@@ -102,7 +102,7 @@ def check_policy_resumes(seed: int) -> None:
 
 SMALL = (
     "learn.seeds=2", "learn.steps=150", "learn.looks=6", "learn.actor.episodes=2", "learn.checkpoint_every=1",
-    "learn.actor.steps=200",
+    "learn.actor.steps=200", "environment.max_steps=20",
 )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_a_run_that_goes_on_says_so_and_acts_nothing_twice(
     said = go(folder, resume=True)
     assert learnt == ["sarsa", "sarsa", "actor", "actor"]
     assert f"going on with the run of {began}, which was killed" in said
-    assert said.count("taken from the disk J") == 2
+    assert said.count("taken from the disk") == 3  # two engines, and three looks
     assert "3 looks taken from the disk" in said
     assert "not surely" not in said
     same(folder, whole)
@@ -174,9 +174,10 @@ def test_what_was_interrupted_goes_on(tmp_path: Path, whole: Path, monkeypatch: 
         if self.engine == "actor":
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(control._Seen, "look", look)
-        go(folder)
+        with pytest.raises(KeyboardInterrupt):
+            go(folder)
     assert told(folder)["status"] == "interrupted"
     assert "which was interrupted" in go(folder, resume=True)
     same(folder, whole)
