@@ -70,9 +70,10 @@ class TensorBoard:
         self.writer.add_text("settings", f"```json\n{json.dumps(about.settings, ensure_ascii=False, indent=1)}\n```")
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """One event a number."""
+        """One event a number, on the disk at once: what a kill takes here, no resumed run tells again."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
+        self.writer.flush()
 
     def close(self, ok: bool) -> None:
         """Flush."""
