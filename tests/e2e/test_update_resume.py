@@ -226,7 +226,8 @@ def test_where_nothing_is_it_begins_and_what_is_done_stays(rated: Path) -> None:
     rate("d", "more", "less", "good")
     assert "4 ratings, 4 prompts" in resumed()  # the latest is done: this is another update
     assert refits() == ["mine-feedback-1", "mine-feedback-2"]
-    assert "was begun with 3 ratings" in resumed("--out", str(FOLDER), code=2)
+    rate("e", "and", "so on", "bad")
+    assert "was begun with 3 ratings, and since then 2 were added" in resumed("--out", str(FOLDER), code=2)
 
 
 # ---- real kills -----------------------------------------------------------------------------------------------------
@@ -272,3 +273,9 @@ def test_the_unfinished_one_is_the_latest(home: Path) -> None:
         (place / "manifest.json").write_text(json.dumps({"kind": "update", "status": status}))
     assert refit._place(config, True).name == "mine-feedback-2"
     assert refit._place(config, False).name == "mine-feedback-3"
+    mine = Path("runs/mine-feedback-3")
+    mine.mkdir()
+    (mine / ".manifest.json.7.aside").write_text("{")
+    assert refit._place(config, True) == mine  # killed inside its first word
+    (mine / "thesis.txt").write_text("years")
+    assert refit._place(config, True).name == "mine-feedback-4"

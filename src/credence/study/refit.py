@@ -111,11 +111,13 @@ def _mark(store: FeedbackStore, basis: Basis, place: Path) -> None:
 
 
 def _place(config: RunConfig, resume: bool) -> Path:
-    """The next free folder; where one is resumed, the latest, unless it is done."""
+    """The next free folder; where one is resumed, the latest, unless it is done or something else."""
     last, free = folders(config)
-    if resume and last is not None and manifest_of(last).get("status", "done") != "done":
+    if not resume or last is None:
+        return free
+    if all(p.name.startswith(".") for p in last.iterdir()):  # killed before its first word
         return last
-    return free
+    return free if manifest_of(last).get("status", "done") == "done" else last
 
 
 def final(made: Refitted) -> dict[str, float]:
