@@ -210,7 +210,8 @@ def forked(work: Callable[[], object], after: float | None = None, saving: Path 
 
 
 def _asides(folder: Path | None) -> set[str]:
-    return set() if folder is None else {p.name for p in folder.glob(".*.aside")}
+    """What is being written in a folder and below it; os.walk does not mind folders that go away meanwhile."""
+    return {name for _, _, names in os.walk(folder or "/dev/null") for name in names if name.endswith(".aside")}
 
 
 def kill_often(

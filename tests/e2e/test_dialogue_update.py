@@ -13,7 +13,7 @@ from credence.dialogue.feedback import FeedbackStore
 from credence.evidence.feedback import load_head
 from credence.prior.load import load
 from credence.prior.reshape import reshape
-from credence.study import refit
+from credence.study import refit_work
 from credence.study.opinions import FeedbackSettings, hear, learn
 from tests import talking
 
@@ -110,7 +110,7 @@ def test_a_talk_is_learnt_from_and_answered_by(home: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_learnt_and_counts_nothing_as_learnt(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     talk("hi\n/good\nhow are you?\n/bad\n")
-    store, plain, seen = FeedbackStore(home / "state/feedback.db"), refit._Work.__call__, []
+    store, plain, seen = FeedbackStore(home / "state/feedback.db"), refit_work.Work.__call__, []
 
     def stops(self: Any, record: Any, clock: Any) -> None:
         seen.append(json.loads(Path("runs/mine-feedback-1/manifest.json").read_text())["status"])
@@ -119,12 +119,12 @@ def test_ctrl_c_keeps_what_was_learnt_and_counts_nothing_as_learnt(home: Path, m
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(refit._Work, "__call__", stops)
+        patch.setattr(refit_work.Work, "__call__", stops)
         said = " ".join(call("dialogue", "update", "--config", "c.toml", "--fast", code=130).split())
     folder = Path("runs/mine-feedback-1")
     assert set(seen) == {"running"}
     assert f"interrupted: what was done is kept in {folder} ({len(seen)} steps of history and the best policy" in said
-    assert "its ratings count as not learnt yet" in said
+    assert "--resume goes on with it; its ratings count as not learnt yet" in said
     assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
     assert len((folder / "history.jsonl").read_text().splitlines()) == len(seen)
     assert "before this policy was measured" in (folder / "policy/README.md").read_text()

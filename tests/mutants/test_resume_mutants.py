@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from torch import Tensor
 
 from credence.dialogue import lessons
-from credence.learn import checkpoint, loop, resume
+from credence.learn import actor, checkpoint, loop, resume, temporal
+from credence.learn.world import TableWorld
 from credence.prior.train import Trainer
+from tests.control_survival import check_policy_resumes, check_values_resume
 from tests.dialogue_survival import check_resumed_lessons_equal_uninterrupted
 from tests.mutants.runner import Mutant, kill
 from tests.survival import check_a_power_cut_leaves_a_whole_checkpoint, check_resumed_equals_uninterrupted
@@ -116,6 +119,50 @@ def skipped_lost(patch: Patch) -> None:
     lessons_change(patch, skipped=0)
 
 
+def not_brought_back(owner: type, names: Sequence[str], patch: Patch) -> None:
+    """These of an engine of control stay as they are at the beginning."""
+    right = owner.restore
+
+    def wrong(self: Any, found: Any) -> None:
+        fresh = {name: getattr(self, name) for name in names}
+        right(self, found)
+        for name, value in fresh.items():
+            setattr(self, name, value)
+
+    patch.setattr(owner, "restore", wrong)
+
+
+def actor_moments_lost(patch: Patch) -> None:
+    """Adam starts afresh."""
+    right = actor._Play.restore
+
+    def wrong(self: actor._Play, found: Any) -> None:
+        right(self, found)
+        self.adam.state.clear()
+
+    patch.setattr(actor._Play, "restore", wrong)
+
+
+def chance_lost(patch: Patch) -> None:
+    """Uniforms begin again."""
+    patch.setattr(temporal.Uniforms, "restore", lambda self, tensors: None)
+
+
+def blocks_lost(patch: Patch) -> None:
+    """The place in the block comes back, the block is the first one."""
+    right = temporal.Uniforms.restore
+
+    def wrong(self: temporal.Uniforms, tensors: Mapping[str, Tensor]) -> None:
+        right(self, {**tensors, "chance/drawn": tensors["chance/drawn"].clamp(max=1)})
+
+    patch.setattr(temporal.Uniforms, "restore", wrong)
+
+
+def world_lost(patch: Patch) -> None:
+    """The world stands at its beginning."""
+    patch.setattr(TableWorld, "restore", lambda self, state: None)
+
+
 LESSONS = check_resumed_lessons_equal_uninterrupted
 MUTANTS = (
     Mutant("Adam's moments not restored", check_resumed_equals_uninterrupted, moments_forgotten),
@@ -128,6 +175,20 @@ MUTANTS = (
     Mutant("best J not restored", LESSONS, best_j_lost),
     Mutant("history of lessons not restored", LESSONS, lessons_history_lost),
     Mutant("skipped dialogues not restored", LESSONS, skipped_lost),
+    *(
+        Mutant(
+            f"{n} of a value engine not restored", check_values_resume, partial(not_brought_back, temporal._Walk, [n])
+        )
+        for n in ("values", "visits", "state", "action")
+    ),
+    *(
+        Mutant(f"{n} of the actor not restored", check_policy_resumes, partial(not_brought_back, actor._Play, [n]))
+        for n in ("value", "visits", "done")
+    ),
+    Mutant("moments of the actor not restored", check_policy_resumes, actor_moments_lost),
+    Mutant("chance of control not restored", check_values_resume, chance_lost),
+    Mutant("blocks of chance not restored", check_values_resume, blocks_lost),
+    Mutant("world of control not restored", check_values_resume, world_lost),
     Mutant("manifest written in place", check_a_power_cut_leaves_a_whole_checkpoint, written_in_place),
     Mutant("tensors without their hash in the name", check_a_power_cut_leaves_a_whole_checkpoint, one_name_for_tensors),
 )

@@ -220,6 +220,8 @@ def test_real_tensorboard(offline: Path) -> None:
     sink = TensorBoard(about(offline))
     for step in (1, 2, 3):
         sink.scalars({"elbo": -1.0 / step}, step)
+    killed = EventAccumulator(str(offline / "tensorboard")).Reload()
+    assert [e.step for e in killed.Scalars("elbo")] == [1, 2, 3]  # though it was not closed
     sink.close(True)
     again = TensorBoard(about(offline, True, 3))  # went on after step 2
     again.scalars({"elbo": 7.0}, 3)

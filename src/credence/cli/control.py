@@ -13,6 +13,9 @@ def control(
     fast: Annotated[bool, typer.Option("--fast", help="Lay the config's [fast] table over it.")] = False,
     long: Annotated[bool, typer.Option("--long", help="Lay the config's [long] table over it.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run's folder if it exists.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was killed or stopped; begin it if there is none.")
+    ] = False,
     into: Annotated[Path, typer.Option("--into", help="Where run folders are made.")] = Path("runs"),
     settings: Set = None,
     as_json: Json = False,
@@ -32,7 +35,7 @@ def control(
     from credence.report.control import print_control
     from credence.study.control import run_control
 
-    report = run_control(checked, folder, overwrite=overwrite, console=err(as_json))
+    report = run_control(checked, folder, overwrite=overwrite, resume=resume, console=err(as_json))
     if as_json:
         emit({"folder": str(folder), **report.to_json()})
         return

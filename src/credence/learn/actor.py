@@ -21,7 +21,9 @@ from torch import Tensor
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.soft import check_beta
-from credence.learn.temporal import Learnt, Uniforms, check_looks
+from credence.learn.checkpoint import Checkpoint, Checkpoints
+from credence.learn.looks import Looks, Watcher, origin
+from credence.learn.temporal import Learnt, Uniforms
 from credence.learn.world import World, inverted
 from credence.posterior.soft_values import check_discount
 
@@ -137,8 +139,12 @@ def learn_policy(
     looks: Sequence[int],
     discount: float = 1.0,
     tick: Callable[[float], None] = lambda share: None,
+    *,
+    watcher: Watcher | None = None,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 5,
 ) -> Learnt:
-    """Policy gradient from the prior on; arguments as `learn_values`.
+    """Policy gradient from the prior on; arguments, resuming and what it raises as `learn_values`.
 
     Args:
         engine: its settings.
@@ -150,44 +156,79 @@ def learn_policy(
         looks: numbers of steps of each run, counted over its episodes; kept is the policy in force at that step.
         discount: γ.
         tick: told how far the run is, 0 to 1.
+        watcher: told of every look, once every run has passed it.
+        checkpoints: where to save what is needed to go on, and where to look for it.
+        checkpoint_every: looks between two of them; one is always written at the end. 0: only at the end.
     """
     check_beta(beta)
     check_discount(discount)
-    check_looks(looks, log_prior, world)
     if world.rows % engine.episodes:
         raise ConfigError(f"{world.rows} rows and {engine.episodes} episodes a step: the first must be a multiple.")
+    name = origin(engine, "policy", key, beta, discount, looks[-1] if looks else 0)
     runs = world.rows // engine.episodes
-    logits = torch.nn.Parameter(log_prior.expand(runs, -1, -1).clone())
-    adam = torch.optim.Adam([logits], lr=engine.lr)
-    value = torch.zeros(runs, world.states, dtype=torch.float64)
-    visits = torch.zeros(runs, world.states, world.actions, dtype=torch.float64)
-    kept = torch.empty(len(looks), *logits.shape, dtype=torch.float64)
-    done, chance = torch.zeros(runs, dtype=torch.long), Uniforms(key, world.rows)
-    marks = torch.tensor(looks)
-    while True:
-        before = done.clone()
+    kept = Looks(looks, log_prior, world, runs, name, watcher, tick, checkpoints, checkpoint_every)
+    run = _Play(engine, world, log_prior, beta, key, discount)
+    if (found := kept.bring_back()) is not None:
+        run.restore(found)
+    while run.step(kept):
+        tick(min(1.0, float(run.done.double().mean()) / max(1, looks[-1])))
+    return Learnt(kept.steps, kept.kept, None, run.visits)
+
+
+class _Play:
+    """R runs that play and learn, as they stand between two steps of the gradient."""
+
+    def __init__(self, engine: Actor, world: World, log_prior: Tensor, beta: float, key: Key, discount: float) -> None:
+        self.engine, self.world, self.log_prior, self.beta, self.discount = engine, world, log_prior, beta, discount
+        runs = world.rows // engine.episodes
+        self.logits = torch.nn.Parameter(log_prior.expand(runs, -1, -1).clone())
+        self.adam = torch.optim.Adam([self.logits], lr=engine.lr)
+        self.value = torch.zeros(runs, world.states, dtype=torch.float64)
+        self.visits = torch.zeros(runs, world.states, world.actions, dtype=torch.float64)
+        self.done, self.chance = torch.zeros(runs, dtype=torch.long), Uniforms(key, world.rows)
+
+    def step(self, looks: Looks) -> bool:
+        """One step of the gradient of every run that has looks before it; False where none has."""
+        before, marks, episodes = self.done.clone(), looks.marks, self.engine.episodes
         running = torch.nonzero(before <= marks[-1]).flatten()
         if not len(running):
-            break
-        log_pi = torch.log_softmax(logits, -1)
-        owner = running.repeat_interleave(engine.episodes)
-        rows = (running[:, None] * engine.episodes + torch.arange(engine.episodes)).flatten()
-        played = play(world, rows, log_pi.detach()[owner], chance)
+            return False
+        log_pi = torch.log_softmax(self.logits, -1)
+        owner = running.repeat_interleave(episodes)
+        rows = (running[:, None] * episodes + torch.arange(episodes)).flatten()
+        played = play(self.world, rows, log_pi.detach()[owner], self.chance)
         at = (owner[:, None].expand_as(played.state), played.state, played.action)
         chosen = log_pi[at]
-        ratio = chosen.detach() - log_prior[played.state, played.action]
-        thought = value[at[:2]]
-        got = returns(played, ratio, beta, discount, thought, engine.trace)
-        actor_loss(chosen, got - thought, played.taken, discount).div(engine.episodes).backward()
-        visits.index_put_(at, played.taken.double(), accumulate=True)
-        done = before.index_add(0, owner, played.taken.sum(-1))
-        due = (marks[:, None] >= before) & (marks[:, None] < done)
-        kept = torch.where(due[..., None, None], log_pi.detach(), kept)
-        adam.step()
-        adam.zero_grad(set_to_none=True)
-        value = followed(value, at[:2], got, played.taken, engine.baseline)
-        tick(min(1.0, float(done.double().mean()) / max(1, looks[-1])))
-    return Learnt(tuple(looks), kept, None, visits)
+        ratio = chosen.detach() - self.log_prior[played.state, played.action]
+        thought = self.value[at[:2]]
+        got = returns(played, ratio, self.beta, self.discount, thought, self.engine.trace)
+        actor_loss(chosen, got - thought, played.taken, self.discount).div(episodes).backward()
+        self.visits.index_put_(at, played.taken.double(), accumulate=True)
+        self.done = before.index_add(0, owner, played.taken.sum(-1))
+        due = (marks[:, None] >= before) & (marks[:, None] < self.done)
+        looks.kept = torch.where(due[..., None, None], log_pi.detach(), looks.kept)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.value = followed(self.value, at[:2], got, played.taken, self.engine.baseline)
+        if looks.reach(int((marks < self.done.min()).sum())):
+            looks.save(self._tensors(), {"world": self.world.state()})
+        return True
+
+    def _tensors(self) -> dict[str, Tensor]:
+        at_hand = {n: getattr(self, n) for n in ("logits", "value", "visits", "done")}
+        adam = {f"adam/{n}": v for n, v in self.adam.state[self.logits].items()}
+        return {**at_hand, **adam, **self.chance.tensors()}
+
+    def restore(self, found: Checkpoint) -> None:
+        """Stand where a checkpoint was written."""
+        tensors = found.tensors
+        self.value, self.visits, self.done = (tensors[n].clone() for n in ("value", "visits", "done"))
+        with torch.no_grad():
+            self.logits.copy_(tensors["logits"])
+        moments = {n.removeprefix("adam/"): v.clone() for n, v in tensors.items() if n.startswith("adam/")}
+        self.adam.state[self.logits] = moments
+        self.chance.restore(tensors)
+        self.world.restore(found.state["world"])
 
 
 def followed(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -60,14 +61,7 @@ class Saver:
         found = None if self.store is None else self.store.latest()
         if self.store is None or found is None:
             return None
-        was = found.state["origin"]
-        names = [name for name in {**was, **self.origin} if was.get(name) != self.origin.get(name)]
-        if names:
-            each = ", ".join(f"{name} was {was.get(name)!r} and is {self.origin.get(name)!r}" for name in names)
-            raise ConfigError(
-                f"the checkpoints in {self.store.folder} are of other settings: {each}. Set them back, or give "
-                "another folder."
-            )
+        refuse_another(self.store.folder, found.state["origin"], self.origin)
         self.ended = bool(found.state["ended"])
         weights, moments, best = (_under(prefix, found.tensors) for prefix in ("policy", "adam", "best"))
         replay = _under("replay", found.tensors)
@@ -114,6 +108,20 @@ def origin(stage: str, learner: object, key: Key, steps: int) -> dict[str, Any]:
     values = {f.name: getattr(learner, f.name) for f in fields(learner)} if is_dataclass(learner) else {}
     settings = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
     return {"stage": stage, "seed": key.seed, "steps": steps, "learner": type(learner).__name__, **settings}
+
+
+def refuse_another(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another origin.
+
+    Raises:
+        ConfigError: names what differs.
+    """
+    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    if names:
+        each = ", ".join(f"{name} was {was.get(name)!r} and is {now.get(name)!r}" for name in names)
+        raise ConfigError(
+            f"the checkpoints in {folder} are of other settings: {each}. Set them back, or give another folder."
+        )
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,17 +1,17 @@
 """The loop of value engines: act, look at what came, move one value a row towards its target."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from credence.core.errors import ShapeError
 from credence.core.keys import Key
 from credence.core.soft import check_beta, log_soft_policy
+from credence.learn.checkpoint import Checkpoint, Checkpoints
+from credence.learn.looks import Looks, Watcher, origin
 from credence.learn.world import World, inverted
 from credence.posterior.mdp import MDP, mixed
 from credence.posterior.soft_values import check_discount
@@ -67,15 +67,31 @@ class Uniforms:
         self.sources = [key.fold("act", r).generator() for r in range(rows)]
         self.block = torch.empty(rows, _BLOCK, dtype=torch.float64)
         self.used = torch.full((rows,), _BLOCK)
+        self.drawn = torch.zeros(rows, dtype=torch.long)
 
     def next(self, rows: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The next uniform in [0, 1) of each of these rows."""
         for r in rows[self.used[rows] == _BLOCK].tolist():
-            self.block[r] = torch.from_numpy(self.sources[r].random(_BLOCK))
+            self._fill(r)
             self.used[r] = 0
         out = self.block[rows, self.used[rows]]
         self.used[rows] += 1
         return out
+
+    def _fill(self, row: int) -> None:
+        self.block[row] = torch.from_numpy(self.sources[row].random(_BLOCK))
+        self.drawn[row] += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """How many each row has used: blocks, and uniforms of the last one."""
+        return {"chance/used": self.used, "chance/drawn": self.drawn}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on after as many."""
+        self.used = tensors["chance/used"].clone()
+        for row, blocks in enumerate(tensors["chance/drawn"].tolist()):
+            for _ in range(blocks):
+                self._fill(row)
 
 
 def learn_values(
@@ -87,8 +103,16 @@ def learn_values(
     looks: Sequence[int],
     discount: float = 1.0,
     tick: Callable[[float], None] = lambda share: None,
+    *,
+    watcher: Watcher | None = None,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 5,
 ) -> Learnt:
     """Let a value engine act and learn in every row of a world, each for itself.
+
+    With `checkpoints`, a call with the same arguments and a world made alike goes on after the newest whole checkpoint,
+    and one that had ended returns at once, with the same bytes on one thread as if it had never been killed. Tested in
+    tests/unit/test_looks.py, and by kills at random moments in tests/e2e/test_control_kill.py.
 
     Args:
         engine: SoftQ or SoftSarsa.
@@ -99,41 +123,91 @@ def learn_values(
         looks: increasing numbers of steps after which the policy is kept; the last ends the run. 0 is the beginning.
         discount: γ.
         tick: told how far the run is, 0 to 1.
+        watcher: told of every look.
+        checkpoints: where to save what is needed to go on, and where to look for it.
+        checkpoint_every: looks between two of them; one is always written at the end. 0: only at the end.
+
+    Raises:
+        ConfigError: the checkpoints are of a call with other arguments.
+        BackendError: a checkpoint cannot be written; those from before stay.
 
     Cost: a step of each row of the world and about fifteen small tensor operations for all rows together.
     """
     check_beta(beta)
     check_discount(discount)
-    check_looks(looks, log_prior, world)
-    count, rows = world.rows, torch.arange(world.rows)
-    values = torch.zeros(count, world.states, world.actions, dtype=torch.float64)
-    visits, chance, kept = torch.zeros_like(values), Uniforms(key, count), list[Tensor]()
-    wanted = frozenset(looks)
+    name = origin(engine, "values", key, beta, discount, looks[-1] if looks else 0)
+    kept = Looks(looks, log_prior, world, world.rows, name, watcher, tick, checkpoints, checkpoint_every)
+    run = _Walk(engine, world, log_prior, beta, key, discount)
+    found = kept.bring_back()
+    if found is None:
+        run.begin()
+        run.look(kept, 0)
+    else:
+        run.restore(found)
+    for step in range(kept.steps[kept.passed - 1] if kept.passed else 0, looks[-1]):
+        run.step()
+        run.look(kept, step + 1)
+    return Learnt(kept.steps, kept.kept, run.values, run.visits)
 
-    def act(state: Tensor, uniform: Tensor) -> Tensor:
-        return inverted(engine.behaviour(values[rows, state], log_prior[state], beta).exp(), uniform)
 
-    state = world.reset(rows)
-    action = act(state, chance.next(rows))
-    for step in range(looks[-1] + 1):
-        if step in wanted:
-            kept.append(log_soft_policy(values, log_prior.expand_as(values), beta))
-            tick(step / max(1, looks[-1]))
-        if step == looks[-1]:
-            break
-        moved, uniform = world.step(rows, action), chance.next(rows)
-        later = values[rows, moved.state]
-        following = act(moved.state, uniform)
-        aim = engine.aim(moved.reward, moved.ended, later, log_prior[moved.state], following, beta, discount)
-        visits[rows, state, action] += 1
-        pace = engine.rate * visits[rows, state, action] ** -engine.power
-        values[rows, state, action] = towards(values[rows, state, action], aim, pace)
-        state, action = moved.state, following
+class _Walk:
+    """R rows that act and learn, as they stand before their next action."""
+
+    def __init__(
+        self, engine: ValueEngine, world: World, log_prior: Tensor, beta: float, key: Key, discount: float
+    ) -> None:
+        self.engine, self.world, self.log_prior, self.beta, self.discount = engine, world, log_prior, beta, discount
+        self.rows, self.chance = torch.arange(world.rows), Uniforms(key, world.rows)
+        self.values = torch.zeros(world.rows, world.states, world.actions, dtype=torch.float64)
+        self.visits = torch.zeros_like(self.values)
+        self.state = self.action = torch.zeros_like(self.rows)
+
+    def begin(self) -> None:
+        """The first episode of each."""
+        self.state = self.world.reset(self.rows)
+        self.action = self.act(self.state, self.chance.next(self.rows))
+
+    def act(self, state: Tensor, uniform: Tensor) -> Tensor:
+        """What the engine does there."""
+        values, log_prior = self.values[self.rows, state], self.log_prior[state]
+        return inverted(self.engine.behaviour(values, log_prior, self.beta).exp(), uniform)
+
+    def step(self) -> None:
+        """One action of each, and what is learnt of it."""
+        rows, state, action, log_prior = self.rows, self.state, self.action, self.log_prior
+        moved, uniform = self.world.step(rows, action), self.chance.next(rows)
+        later = self.values[rows, moved.state]
+        following = self.act(moved.state, uniform)
+        aim = self.engine.aim(
+            moved.reward, moved.ended, later, log_prior[moved.state], following, self.beta, self.discount
+        )
+        self.visits[rows, state, action] += 1
+        pace = self.engine.rate * self.visits[rows, state, action] ** -self.engine.power
+        self.values[rows, state, action] = towards(self.values[rows, state, action], aim, pace)
+        self.state, self.action = moved.state, following
         over = torch.nonzero(moved.ended | moved.cut).flatten()
         if len(over):
-            state = state.index_copy(0, over, world.reset(over))
-            action = act(state, uniform).where(moved.ended | moved.cut, action)  # of the two actions only one is taken
-    return Learnt(tuple(looks), torch.stack(kept), values, visits)
+            self.state = self.state.index_copy(0, over, self.world.reset(over))
+            # Of the two actions only one is taken.
+            self.action = self.act(self.state, uniform).where(moved.ended | moved.cut, following)
+
+    def look(self, looks: Looks, step: int) -> None:
+        """Keep the policy where one is looked at after so many steps, and save where that is due."""
+        at = looks.passed
+        if looks.steps[at] != step:
+            return
+        looks.kept[at] = log_soft_policy(self.values, self.log_prior.expand_as(self.values), self.beta)
+        looks.tick(step / max(1, looks.steps[-1]))
+        if looks.reach(at + 1):
+            at_hand = {n: getattr(self, n) for n in ("values", "visits", "state", "action")}
+            looks.save({**at_hand, **self.chance.tensors()}, {"world": self.world.state()})
+
+    def restore(self, found: Checkpoint) -> None:
+        """Stand where a checkpoint was written."""
+        for name in ("values", "visits", "state", "action"):
+            setattr(self, name, found.tensors[name].clone())
+        self.chance.restore(found.tensors)
+        self.world.restore(found.state["world"])
 
 
 def rest(
@@ -160,18 +234,3 @@ def towards(value: Float[Tensor, " n"], aim: Float[Tensor, " n"], pace: Float[Te
     Averaging e^{Q/β} instead (Z-learning) would learn to hope: right only where each action has one outcome.
     """
     return value + pace * (aim - value)
-
-
-def check_looks(looks: Sequence[int], log_prior: Tensor, world: World) -> None:
-    """Refuse looks that do not increase, and a prior of another world.
-
-    Raises:
-        ShapeError: says what does not fit.
-    """
-    if not looks or looks[0] < 0 or any(a >= b for a, b in pairwise(looks)):
-        raise ShapeError(f"looks = {list(looks)}: increasing numbers of steps are needed, from 0 on.")
-    if log_prior.shape != (world.states, world.actions):
-        raise ShapeError(
-            f"the prior is a table of {tuple(log_prior.shape)}, and the world has {world.states} states and "
-            f"{world.actions} actions."
-        )

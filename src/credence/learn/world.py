@@ -1,6 +1,6 @@
 """Worlds to act in, many at once: R independent copies in lockstep, one a row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,6 +47,14 @@ class World(Protocol):
 
     def step(self, rows: Tensor, action: Tensor) -> Moved:
         """One action in each of these rows."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that what follows depends on, as a JSON tree."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a world made alike where that one was."""
         ...
 
 
@@ -99,6 +107,14 @@ class TableWorld:
         late = self._gone[rows] >= (self.horizon or torch.iinfo(torch.long).max)
         return Moved(self._at[rows], self.mdp.reward[s, action, k], ended, late & ~ended)
 
+    def state(self) -> dict[str, Any]:
+        """Where each row is, the steps of its episode, and how much chance it has used."""
+        return {"at": self._at.tolist(), "gone": self._gone.tolist(), "drawn": self._drawn.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse."""
+        self._at, self._gone, self._drawn = (torch.tensor(state[n], dtype=torch.long) for n in ("at", "gone", "drawn"))
+
 
 def inverted(law: Float[Tensor, "n K"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """The index at which the distribution function of each row passes its uniform; never one of probability 0."""
@@ -111,7 +127,9 @@ def inverted(law: Float[Tensor, "n K"], uniform: Float[Tensor, " n"]) -> Int[Ten
 class GymWorld:
     """R Gymnasium environments with discrete spaces; a time limit is the environment's own (its TimeLimit).
 
-    Row r is seeded from key.fold("world", r) at its first reset and runs on from there.
+    Row r is seeded from key.fold("world", r) at its first reset and runs on from there. A row is put back where it was
+    by its episode, played again: the environment's generator as it stood when that began, then its actions. So all its
+    chance must be of its `np_random`, as Gymnasium has it, and nothing else may pass from one episode to the next.
 
     Args:
         envs: R environments, made alike.
@@ -123,7 +141,7 @@ class GymWorld:
 
     envs: Sequence[Any]
     key: Key
-    _fresh: set[int] = field(default_factory=set[int], init=False, repr=False)
+    _episodes: dict[int, "_Episode"] = field(default_factory=dict[int, "_Episode"], init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("observation_space", "action_space"):
@@ -156,10 +174,14 @@ class GymWorld:
         return torch.tensor([self._reset(r) for r in rows.tolist()], dtype=torch.long)
 
     def _reset(self, row: int) -> int:
-        if row in self._fresh:
-            return int(self.envs[row].reset()[0])
-        self._fresh.add(row)
-        return int(self.envs[row].reset(seed=self.key.fold("world", row).seed % 2**31)[0])
+        env = self.envs[row]
+        begun = env.unwrapped.np_random.bit_generator.state if row in self._episodes else None
+        at = int(env.reset(seed=None if begun else self._seed(row))[0])
+        self._episodes[row] = _Episode(begun, [], at)
+        return at
+
+    def _seed(self, row: int) -> int:
+        return self.key.fold("world", row).seed % 2**31
 
     def step(self, rows: Tensor, action: Tensor) -> Moved:
         """One action in each of these rows.
@@ -167,7 +189,10 @@ class GymWorld:
         Raises:
             ContractError: a reward that is no finite number.
         """
-        found = [self.envs[r].step(a) for r, a in zip(rows.tolist(), action.tolist(), strict=True)]
+        who, taken = rows.tolist(), action.tolist()
+        found = [self.envs[r].step(a) for r, a in zip(who, taken, strict=True)]
+        for r, a, (state, *_) in zip(who, taken, found, strict=True):
+            self._episodes[r].go(a, int(state))
         state, reward, ended, cut = zip(*[f[:4] for f in found], strict=True)
         paid = torch.tensor([float(r) for r in reward], dtype=torch.float64)
         if not bool(torch.isfinite(paid).all()):
@@ -175,3 +200,45 @@ class GymWorld:
         over = torch.tensor([bool(e) for e in ended])
         late = torch.tensor([bool(c) for c in cut]) & ~over
         return Moved(torch.tensor([int(s) for s in state], dtype=torch.long), paid, over, late)
+
+    def state(self) -> dict[str, Any]:
+        """Each row's episode: the generator's state when it began (null: the row's own seed), and its actions."""
+        return {str(row): [e.begun, e.actions, e.at] for row, e in self._episodes.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse.
+
+        Raises:
+            ContractError: an episode played again comes elsewhere.
+
+        Cost: the steps of one episode a row.
+        """
+        for name, (begun, actions, at) in state.items():
+            row = int(name)
+            env = self.envs[row]
+            here = int(env.reset(seed=self._seed(row))[0])
+            if begun:
+                env.unwrapped.np_random.bit_generator.state = begun
+                here = int(env.reset()[0])
+            for action in actions:
+                here = int(env.step(action)[0])
+            if here != at:
+                raise ContractError(
+                    f"{env} cannot be put back where it was: its episode, played again, came to state {here} and not "
+                    f"{at}. It keeps more than its np_random from one episode to the next, or was changed. Begin anew: "
+                    "--overwrite; with learn.checkpoint_every = 0 only engines that are done are kept."
+                )
+            self._episodes[row] = _Episode(begun, list(actions), at)
+
+
+@dataclass(eq=False)
+class _Episode:
+    """What brings an environment back: its generator's state before the episode, the actions, and where they led."""
+
+    begun: Mapping[str, Any] | None
+    actions: list[int]
+    at: int
+
+    def go(self, action: int, state: int) -> None:
+        self.actions.append(action)
+        self.at = state

@@ -97,6 +97,10 @@ class Centred:
         """Whether the prior's replies to this prompt are there already."""
         return ids in self._seen
 
+    def remember(self, ids: tuple[int, ...], usual: Float[Tensor, "n d"]) -> None:
+        """Take these features of the prior's replies to a prompt, which an earlier process found."""
+        self._seen[ids] = usual
+
     def usual(self, prompts: Prompts, b: int) -> Float[Tensor, "n d"]:
         """(draws, d) features of the prior's own replies to one prompt."""
         ids = prompts.ids[b]

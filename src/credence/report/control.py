@@ -12,6 +12,9 @@ from rich.text import Text
 from credence.report.phrases import estimate_text, interval_text, number, value_text
 from credence.report.schema import Estimate
 
+SCHEMA = 1
+"""Version of the layout of report.json."""
+
 
 @dataclass(frozen=True)
 class ControlRow:
@@ -78,6 +81,7 @@ class ControlReport:
         moves: (rows down, columns right) of each action on the map.
         facts: further sentences, each true of this run.
         manifest: config, versions, machine.
+        schema: of report.json.
     """
 
     title: str
@@ -92,6 +96,7 @@ class ControlReport:
     moves: tuple[tuple[int, int], ...]
     facts: tuple[str, ...]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists; infinities become "inf" and "-inf", NaN null."""

@@ -5,8 +5,9 @@ Reading the file, `--set`, profiles and error messages live in study/toml.py; th
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
@@ -322,8 +323,9 @@ class TrackConfig(Section):
 
 
 class Placed(Section):
-    """A whole file of settings: `folder` is where its relative paths begin."""
+    """A whole file of settings: `folder` is where its relative paths begin, `LEAST` what every file must say."""
 
+    LEAST: ClassVar[Mapping[str, Any]] = {"evidence": {}}
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @property

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from credence.posterior.mdp import MDP, from_table
 from credence.study.control_config import ControlConfig
 from credence.study.data import read_text
 from credence.study.grid import NAMES, TOLD, TOLD_ANY, Grid, grid_of
+
+if TYPE_CHECKING:
+    from credence.prior.choices import Choices
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +69,29 @@ def world(config: ControlConfig) -> Found:
     return Found(make, mdp, int(limit), named, grid_of(env, named))
 
 
-def action_prior(config: ControlConfig, found: Found, tick: Callable[[float], None]) -> tuple[Tensor, str, list[str]]:
-    """(S, A) log q in nats, what it is in words, and remarks.
+@dataclass(frozen=True, eq=False)
+class ActionPrior:
+    """A prior policy.
+
+    Attributes:
+        log_q: (S, A) nats.
+        name: what it is, in words.
+        remarks: further sentences about it.
+    """
+
+    log_q: Tensor
+    name: str
+    remarks: tuple[str, ...] = ()
+
+
+def written(config: ControlConfig, found: Found) -> ActionPrior:
+    """The prior policy that needs no model: a law by name, or a table.
 
     Raises:
         ConfigError: a law that is not known, a table that does not fit, or an action of probability 0.
     """
-    given, remarks = config.prior, list[str]()
-    if given.model:
-        log_q, name, remark = _asked(config, found, tick)
-        remarks.append(remark)
-    elif given.law == "uniform":
+    given = config.prior
+    if given.law == "uniform":
         log_q, name = torch.zeros(found.mdp.states, found.mdp.actions, dtype=torch.float64), "uniform"
     elif given.law == "goalward":
         if found.grid is None:
@@ -90,14 +105,25 @@ def action_prior(config: ControlConfig, found: Found, tick: Callable[[float], No
         log_q, name = torch.log(_table(config, found)), f"the table {given.law}"
     else:
         raise ConfigError(f'prior.law = {given.law!r}: "uniform", "goalward" or a .json file is needed.')
-    law = torch.softmax(log_q, -1)
-    law = (1 - given.floor) * law + given.floor / found.mdp.actions
+    return floored(config, ActionPrior(log_q, name))
+
+
+def floored(config: ControlConfig, prior: ActionPrior) -> ActionPrior:
+    """With a little of the uniform law mixed in, as prior.floor asks for.
+
+    Raises:
+        ConfigError: an action of probability 0.
+    """
+    given, actions = config.prior, prior.log_q.shape[1]
+    law = torch.softmax(prior.log_q, -1)
+    law = (1 - given.floor) * law + given.floor / actions
     if bool((law == 0).any()):
         raise ConfigError(
             "the prior calls an action impossible, so the runs without the KL would stand at KL = inf. Mix in a little "
             "of the uniform law: prior.floor = 0.01."
         )
-    return torch.log(law), name + (f", {given.floor:g} of it uniform" if given.floor else ""), remarks
+    name = prior.name + (f", {given.floor:g} of it uniform" if given.floor else "")
+    return ActionPrior(torch.log(law), name, prior.remarks)
 
 
 def _table(config: ControlConfig, found: Found) -> Tensor:
@@ -136,25 +162,47 @@ def questions(config: ControlConfig, found: Found) -> list[str]:
     return out
 
 
-def _asked(config: ControlConfig, found: Found, tick: Callable[[float], None]) -> tuple[Tensor, str, str]:
-    from credence.prior.choices import choices
-    from credence.prior.load import load
+class Words:
+    """The prior policy of a language model that is told each state in words.
 
-    given, told = config.prior, questions(config, found)
-    beside = config.folder / given.model
-    model = load(
-        str(beside) if beside.is_dir() else given.model, system=given.system, style=given.style, device=given.device
-    )
-    answer = choices(model, told, found.actions, given.temperature, tick)
-    mass = answer.log_mass.exp()
-    entropy = float(-(answer.log_q.exp() * answer.log_q).sum(-1).mean())
-    told_apart = float((answer.log_q.exp() * (answer.log_q - answer.log_q.exp().mean(0).log())).sum(-1).mean())
-    first = ", ".join(f"{word} {p:.2f}" for word, p in zip(found.actions, answer.log_q[0].exp().tolist(), strict=True))
-    remark = (
-        f"Of the model's replies the actions' words hold {float(mass.min()):.2g} to {float(mass.max()):.2g} of the "
-        f"probability, {float(mass.mean()):.2g} on average; the rest is left out and q normalised over the actions "
-        f"(mean entropy {entropy:.2f} of {math.log(found.mdp.actions):.2f} nats). "
-        f"What it is told of the state moves its answer by {told_apart:.2g} nats (mean KL of q(·|s) to its mean). "
-        f"The first state was told as: {' '.join(told[0].split())} Its answer: {first}."
-    )
-    return answer.log_q, f"the language model {given.model}, told the state in words", remark
+    Raises:
+        ConfigError: no such model, or a template that does not fit.
+    """
+
+    def __init__(self, config: ControlConfig, found: Found) -> None:
+        from credence.prior.load import load
+
+        given = config.prior
+        self.config, self.found, self.told = config, found, questions(config, found)
+        beside = config.folder / given.model
+        self.model = load(
+            str(beside) if beside.is_dir() else given.model, system=given.system, style=given.style, device=given.device
+        )
+
+    def _answer(self, told: Sequence[str], tick: Callable[[float], None] = lambda share: None) -> "Choices":
+        from credence.prior.choices import choices
+
+        return choices(self.model, told, self.found.actions, self.config.prior.temperature, tick)
+
+    def numbers(self) -> list[float]:
+        """What the model says of the first state, nats: by these its weights are told apart. Cost: one question."""
+        first = self._answer(self.told[:1])
+        return [*first.log_q[0].tolist(), *first.log_mass.tolist()]
+
+    def ask(self, tick: Callable[[float], None]) -> ActionPrior:
+        """Of every state. Cost: a question each."""
+        given, actions = self.config.prior, self.found.actions
+        answer = self._answer(self.told, tick)
+        mass, law = answer.log_mass.exp(), answer.log_q.exp()
+        entropy = float(-(law * answer.log_q).sum(-1).mean())
+        told_apart = float((law * (answer.log_q - law.mean(0).log())).sum(-1).mean())
+        first = ", ".join(f"{word} {p:.2f}" for word, p in zip(actions, law[0].tolist(), strict=True))
+        remark = (
+            f"Of the model's replies the actions' words hold {float(mass.min()):.2g} to {float(mass.max()):.2g} of the "
+            f"probability, {float(mass.mean()):.2g} on average; the rest is left out and q normalised over the actions "
+            f"(mean entropy {entropy:.2f} of {math.log(len(actions)):.2f} nats). "
+            f"What it is told of the state moves its answer by {told_apart:.2g} nats (mean KL of q(·|s) to its mean). "
+            f"The first state was told as: {' '.join(self.told[0].split())} Its answer: {first}."
+        )
+        name = f"the language model {given.model}, told the state in words"
+        return floored(self.config, ActionPrior(answer.log_q, name, (remark,)))

@@ -1,11 +1,12 @@
 """A control run as a file: a world, a prior policy over its actions, β, and three engines that learn."""
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from credence.study.config import Placed
+from credence.study.config import Placed, TrackConfig
 from credence.study.section import Count, Rate, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -87,6 +88,12 @@ class LearnConfig(Section):
     )
     steps: Count = Field(20_000, description="steps in the world, a run")
     looks: Annotated[int, Field(ge=2)] = Field(40, description="how often the policy is measured on the way")
+    checkpoint_every: int = Field(
+        5,
+        ge=0,
+        description="looks between two checkpoints, from which --resume goes on; 0: only where an engine is done",
+    )
+    keep: Count = Field(2, description="checkpoints kept of an engine at work; all are removed when the run is done")
     q: QConfig = Field(QConfig(), description="soft Q-learning")  # pyright: ignore[reportCallIssue]
     sarsa: SarsaConfig = Field(SarsaConfig(), description="soft SARSA")  # pyright: ignore[reportCallIssue]
     actor: ActorConfig = Field(ActorConfig(), description="policy gradient")  # pyright: ignore[reportCallIssue]
@@ -95,12 +102,14 @@ class LearnConfig(Section):
 class ControlConfig(Placed):
     """Everything about one control run."""
 
+    LEAST: ClassVar[Mapping[str, Any]] = {"beta": 1.0, "environment": {"id": ""}}
     name: str = Field("control", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", description="folder under runs/")
     seed: int = Field(0, ge=0, lt=2**63, description="same seed, same results")
     beta: float = Field(description="reward units a nat of KL(π‖q): the price of departing from the prior")
     environment: WorldConfig = Field(description="the world")
     prior: ActionPriorConfig = Field(ActionPriorConfig(), description="q(a|s)")  # pyright: ignore[reportCallIssue]
     learn: LearnConfig = Field(LearnConfig(), description="the engines")  # pyright: ignore[reportCallIssue]
+    track: TrackConfig = Field(TrackConfig(), description="who else is told")  # pyright: ignore[reportCallIssue]
 
     @field_validator("beta")
     @classmethod

@@ -25,8 +25,8 @@ class Job(Protocol):
         ...
 
 
-class LongJob(Job, Protocol):
-    """One with a folder of its own, that trackers may be told of."""
+class LongJob(Protocol):
+    """One with a folder of its own, that trackers may be told of: also a ControlConfig."""
 
     @property
     def name(self) -> str:

@@ -28,25 +28,36 @@ WHAT = {
     "users.source": "users",
     "users.rewordings": "questions",
     "talk.knowledge": "answers",
+    "environment": "outcomes",
+    "prior.law": "probabilities",
 }
 """What a setting that names a source brings."""
 
 
-def earlier(folder: Path, config: Placed) -> dict[str, Any] | None:
+def earlier(folder: Path, config: Placed, kind: str, anew: str) -> dict[str, Any] | None:
     """The manifest of the run to go on with; None where there is nothing yet. Touches nothing.
 
+    Args:
+        folder: of the run.
+        config: of now.
+        kind: of run, as its manifest says it.
+        anew: how to begin one instead.
+
     Raises:
-        ConfigError: no run's folder, a manifest that cannot be read, or changed settings, each named.
+        ConfigError: no run's folder, a manifest that cannot be read, a run of another command, or changed settings,
+            each named.
     """
     check_place(folder, True)
     if not (folder / MANIFEST).is_file():
         return None
     before = read_json(folder / MANIFEST)
+    if before.get("kind", "") != kind:
+        raise ConfigError(f"{folder} was left by another command: begin anew, {anew}.")
     changes = changed(before.get("config", {}), before.get("origin", {}).get("paths", {}), config)
     if changes:
         raise ConfigError(
             f"{folder} was begun with other settings: {'; '.join(changes)}. Set them back to resume it, or begin anew: "
-            "--overwrite, or --set name=another."
+            f"{anew}."
         )
     return before
 
@@ -54,7 +65,7 @@ def earlier(folder: Path, config: Placed) -> dict[str, Any] | None:
 def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: Placed) -> list[str]:
     """A phrase for each setting that differs and matters; settings that one side does not know count by default."""
     now = config.model_dump(mode="json")
-    default = dict(_flat(type(config).model_validate({"evidence": {}}).model_dump(mode="json")))
+    default = dict(_flat(type(config).model_validate(config.LEAST).model_dump(mode="json")))
     old, new, whole = dict(_flat(before)), dict(_flat(without_paths(now))), dict(_flat(now))
     out: list[str] = []
     for name in {**old, **new}:
@@ -99,7 +110,7 @@ def first_words(prior: StepPrior, prompts: Prompts) -> list[float]:
     return possible[torch.linspace(0, len(possible) - 1, LOOKED_AT).long()].tolist()
 
 
-def doubts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def doubts(before: Mapping[str, Any], now: Mapping[str, Any], anew: str) -> list[str]:
     """A sentence for each thing that may cost equal bytes, of two manifests with their origins.
 
     Raises:
@@ -110,13 +121,13 @@ def doubts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if was.get("sources", {}).get(name, brought) != brought:
             raise ConfigError(
                 f"{name} holds other {WHAT[name]} than when the run was begun, and what is on the disk comes from "
-                "those. Bring the file back, or begin anew: --overwrite."
+                f"those. Bring them back, or begin anew: {anew}."
             )
     far = max((abs(a - b) for a, b in zip(was.get("prior", here["prior"]), here["prior"], strict=False)), default=0.0)
     if not far <= NEAR:
         raise ConfigError(
             f"prior.model has other weights than when the run was begun: its log-probabilities differ by {far:.2f} "
-            "nats. Bring the model back, or begin anew: --overwrite."
+            f"nats. Bring the model back, or begin anew: {anew}."
         )
     out = [
         f"{name}: the file of this reward was changed; what was scored before keeps its old values."

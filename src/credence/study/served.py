@@ -29,7 +29,7 @@ HORIZON = 48
 AGAIN = {
     "run": "credence run CONFIG --resume",
     "dialogue": "credence dialogue train CONFIG --resume",
-    "update": "credence dialogue update",
+    "update": "credence dialogue update --resume",
 }
 """What goes on with a run that was stopped, by the kind of run."""
 

@@ -1,6 +1,6 @@
 """One process at work on a run's folder: what it goes on with, what the manifest says of it, who is told, how it ends.
 
-Shared by all that leave such a folder: `credence run`, `credence dialogue train`, `credence dialogue update`.
+Shared by all that leave such a folder: `credence run`, `control`, `dialogue train`, `dialogue update`.
 """
 
 import shutil
@@ -25,13 +25,23 @@ from credence.study.trackers import Tracking, trackers
 
 CHECKPOINTS = "checkpoints"
 """Folder, inside a run's, of what a resumed run needs."""
+ANEW = "--overwrite, or --set name=another"
+"""How to begin a run anew where it cannot be gone on with."""
 RESUMES = "--resume goes on with it"
 """What to do with a run that did not come to its end, where it can be gone on with."""
 
 T = TypeVar("T")
 
 
-def begun(folder: Path, config: Placed, overwrite: bool, resume: bool, kind: str = "") -> dict[str, Any] | None:
+def begun(
+    folder: Path,
+    config: Placed,
+    overwrite: bool,
+    resume: bool,
+    kind: str = "",
+    anew: str = ANEW,
+    instead: str = REPLACE,
+) -> dict[str, Any] | None:
     """The manifest of the run that is gone on with; None where one begins. Touches nothing.
 
     Raises:
@@ -40,11 +50,9 @@ def begun(folder: Path, config: Placed, overwrite: bool, resume: bool, kind: str
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with an earlier run and --overwrite replaces it: choose one.")
-    before = resumption.earlier(folder, config) if resume else None
+    before = resumption.earlier(folder, config, kind, anew) if resume else None
     if before is None:
-        check_place(folder, overwrite or resume, f"--resume to go on with it, {REPLACE}")
-    elif before.get("kind", "") != kind:
-        raise ConfigError(f"{folder} was left by another command: give another name, --set name=another.")
+        check_place(folder, overwrite or resume, f"--resume to go on with it, {instead}")
     return before
 
 
@@ -66,12 +74,14 @@ class Session:
         before: the manifest of the run that is gone on with; None begins one.
         kind: "" for `credence run`; written into the manifest.
         again: what a user can do with a run that did not come to its end.
+        anew: how to begin one that cannot be gone on with.
     """
 
     def __init__(
-        self, config: LongJob, live: Live, before: Mapping[str, Any] | None = None, kind: str = "", again: str = RESUMES
-    ) -> None:
-        self.config, self.live, self.before, self.again = config, live, before or {}, again
+        self, config: LongJob, live: Live, before: Mapping[str, Any] | None = None, kind: str = "",
+        again: str = RESUMES, anew: str = ANEW,
+    ) -> None:  # fmt: skip
+        self.config, self.live, self.before, self.again, self.anew = config, live, before or {}, again, anew
         self.kind = {"kind": kind} if kind else {}
         self.started, self.ended = time.time(), False
         self.origin: dict[str, Any] = {}
@@ -116,7 +126,7 @@ class Session:
         how = {"running": "was killed", "interrupted": "was interrupted", "failed": "failed"}
         left = how.get(str(self.before.get("status")), "was left unfinished")
         self.live.say(f"  going on with the run of {self.before.get('started')}, which {left}")
-        for doubt in resumption.doubts(self.before, {**self.manifest(), "origin": self.origin}):
+        for doubt in resumption.doubts(self.before, {**self.manifest(), "origin": self.origin}, self.anew):
             self.live.say(f"  not surely the same bytes: {doubt}", "yellow")
 
     def open(self, folder: Path, replace: bool) -> RunFolder:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from credence.core.errors import ConfigError
-from credence.report import schema, talks
+from credence.report import control, schema, talks
+from credence.report.control import ControlReport
 from credence.report.schema import Report
 from credence.report.talks import TalkReport
 from credence.study.data import read_text
@@ -46,6 +47,15 @@ def read_talks(path: Path) -> TalkReport:
         ConfigError: as read_report.
     """
     return _read(TalkReport, _of_schema(path, talks.SCHEMA), str(path))
+
+
+def read_control(path: Path) -> ControlReport:
+    """The report of a control run: the inverse of ControlReport.to_json.
+
+    Raises:
+        ConfigError: as read_report.
+    """
+    return _read(ControlReport, _of_schema(path, control.SCHEMA), str(path))
 
 
 def _of_schema(path: Path, wanted: int) -> dict[str, Any]:

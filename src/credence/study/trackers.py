@@ -70,9 +70,10 @@ class TensorBoard:
         self.writer.add_text("settings", f"```json\n{json.dumps(about.settings, ensure_ascii=False, indent=1)}\n```")
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """One event a number."""
+        """One event a number, on the disk at once: what a kill takes here, no resumed run tells again."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
+        self.writer.flush()
 
     def close(self, ok: bool) -> None:
         """Flush."""
@@ -188,20 +189,19 @@ class Tracking:
     failed: bool = False
     _sink: Sink | None = None
     _before: int = field(default=0, init=False)
-    _last: int = field(default=0, init=False)
+    _at: int = field(default=0, init=False)
 
     def begin(self, history: Sequence[Record]) -> None:
         """A stage begins: its steps follow those of the stages before it."""
-        self._before, self._last = self._before + self._last, len(history)
+        self._before, self._at = self._at, self._at + len(history)
 
     def __call__(self, record: Record, clock: Record) -> None:
         """One step."""
-        self._last = int(record["step"])
-        self.tell({**record, "tokens_per_s": clock["tokens_per_s"]}, self._before + self._last)
+        self.tell({**record, "tokens_per_s": clock["tokens_per_s"]}, self._before + int(record["step"]))
 
     def tell(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        """Numbers at a step, the last one by default; what is no finite number is left out."""
-        at = self._before + self._last if step is None else step
+        """Numbers at a step counted over all stages, the last one by default; what is no finite number is left out."""
+        self._at = at = self._at if step is None else step
         known = {n: float(v) for n, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
         known.pop("step", None)
         self._try(lambda: self._open(at).scalars(known, at))
