@@ -35,6 +35,7 @@ from credence.study import build
 from credence.study.collect import draw_each, draw_policy, memory, reduce, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder, alone, check_place
+from credence.study.job import LongJob
 from credence.study.live import Live
 from credence.study.opinions import (
     FILE,
@@ -91,12 +92,18 @@ class Budget:
 FAST = Budget(draws=16, epochs=2, steps=4, group=4, measured=16)
 
 
-def next_folder(config: RunConfig, runs: Path = Path("runs")) -> Path:
+def next_folder(config: LongJob, runs: Path = Path("runs")) -> Path:
     """runs/<name>-feedback-<k>, the first that is free."""
     name, k = config.name.partition("-feedback-")[0], 1
     while (runs / f"{name}-feedback-{k}").exists():
         k += 1
     return runs / f"{name}-feedback-{k}"
+
+
+def learnt_before(store: FeedbackStore, digits: str, file: str) -> Path | None:
+    """The folder of an update that rested on the same, and whose policy/`file` is still there."""
+    places = (Path(done.folder) for done in reversed(store.refits()) if done.fingerprint == digits)
+    return next((p for p in places if (p / "policy" / file).exists() and (p / FILE).exists()), None)
 
 
 def refit(
@@ -141,10 +148,9 @@ def refit(
             reward_files(config.evidence.reward, config.folder),
         ],
     )
-    for done in reversed(store.refits()):
-        place = Path(done.folder)
-        if done.fingerprint == digits and (place / "policy/config.json").exists() and (place / FILE).exists():
-            return Refitted(place, False, ids)
+    earlier = learnt_before(store, digits, "config.json")
+    if earlier is not None:
+        return Refitted(earlier, False, ids)
     place = folder or next_folder(config)
     if standing:
         check_place(place, overwrite, "--overwrite to replace it, or --out ANOTHER")
