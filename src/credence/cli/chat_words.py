@@ -29,8 +29,8 @@ WORDS: dict[str, dict[str, str]] = {
         "note references": "Its rewards need reference answers, which a chat has not: /why shows log π/π0 only.",
         "note looked up": "It was trained with facts from {0} before each question; here it answers without them.",
         "note remark": "{0}: {1}.",
-        "note chooses": "Each reply is one of the answers of {0}, chosen by the learnt law m·exp(w·f). /why lists what was "
-        "on offer, /better 2 says that its second would have been better, /prior chooses by m alone.",
+        "note chooses": "Each reply is one of the answers of {0}, chosen by the learnt law m·exp(w·f). /why lists what "
+        "was on offer, /better 2 says that its second would have been better, /prior chooses by m alone.",
         "note rated": "It was taught {0} ratings.",
         "without an answer": "{0} without an answer",
         "without a question": "{0} without a question",
@@ -52,8 +52,8 @@ WORDS: dict[str, dict[str, str]] = {
         "retract": "Taken back: your rating ({0}) of “{1}” counts no more.",
         "learn": "`credence dialogue update` learns from it.",
         "learn choosing": "`credence dialogue update --policy {0}` learns from it.",
-        "better elsewhere": "It was not on offer, so no update of this run can learn it: add it to the knowledge and train "
-        "again. What was on offer: /why, then /better N.",
+        "better elsewhere": "It was not on offer, so no update of this run can learn it: add it to the knowledge and "
+        "train again. What was on offer: /why, then /better N.",
         "undone": "Taken back: “{0}” and its reply.",
         "rating stays": "Your rating of that reply ({0}) stays; /retract takes it back too.",
         "as good": "good",
@@ -64,8 +64,8 @@ WORDS: dict[str, dict[str, str]] = {
         "beta policy": "the policy was trained at this β, and answers itself.",
         "beta reweighted": "a reply is one of {0} draws of the policy, picked with weight prior × exp(r/β) / policy.",
         "beta reweighted prior": "a reply is one of {0} draws of the prior, picked with weight exp(r/β).",
-        "beta realigned": "answers are chosen by m·exp({0:.3g}·w·f). That is the posterior at this β as far as w·f is the "
-        "evidence of one reply; what users do later goes by the β it was trained at. Exact for a whole dialogue: train "
+        "beta realigned": "answers are chosen by m·exp({0:.3g}·w·f). That is the posterior at this β as far as w·f is "
+        "the evidence of one reply; what users do later goes by the β it was trained at. Exact for a whole dialogue: train "
         "at it.",
         "beta engine": "{0} draws from the posterior at this β.",
         "beta idle": "{0} answers now, and no β enters that.",
@@ -96,12 +96,12 @@ WORDS: dict[str, dict[str, str]] = {
         "why law": "drawn by {0}: the posterior, not the policy, decided; log π/π0 shows the policy's share",
         "why belief": "chosen by the belief over questions; no model's probabilities had a part in it",
         "why phrase": "a phrase of the helpdesk's own: nothing that was said moved its belief",
-        "why choice": "chosen among {0} answers found: p ∝ m · exp(w·f), m the prior, w·f in nats",
+        "why choice": "chosen among {0} answers found: p ∝ m · exp(w·f), m the prior, w·f in nats over its mean by m",
         "why choice prior": "chosen among {0} answers found by m, the prior, alone",
         "why p": "p",
         "why answer": "answer",
         "why of": "no. {0} answers: {1}",
-        "why moved choice": "moved {0:+.2f} nats from m: its w·f {1:+.2f}, less log Σ m·exp(w·f) {2:+.2f}",
+        "why moved choice": "log p/m {0:+.2f} nats: its w·f {1:+.2f}, less log Σ m·exp(w·f) = {2:.2f}",
         "why features": "its w·f:",
         "why odds": "on no. {0}, the likeliest other: log-odds by m {1:+.2f}, by w·f {2:+.2f}, in all {3:+.2f} nats",
         "why of these": "of w·f there:",
@@ -239,12 +239,12 @@ WORDS: dict[str, dict[str, str]] = {
         "why law": "由{0}抽取：起决定作用的是后验而非策略；log π/π0 只显示策略的部分",
         "why belief": "由对各问题的信念选出；模型的概率没有参与",
         "why phrase": "这是知识库自己的用语：所说的话没有改变信念",
-        "why choice": "从查到的 {0} 个答案中选出：p ∝ m · exp(w·f)，m 为先验，w·f 以奈特计",
+        "why choice": "从查到的 {0} 个答案中选出：概率 ∝ m · exp(w·f)，m 为先验，w·f 以奈特计，以 m 下的均值为零点",
         "why choice prior": "从查到的 {0} 个答案中，只按先验 m 选出",
         "why p": "概率",
         "why answer": "答案",
         "why of": "第 {0} 个回答的是：{1}",
-        "why moved choice": "相对 m 变动 {0:+.2f} 奈特：其 w·f 为 {1:+.2f}，减去 log Σ m·exp(w·f) {2:+.2f}",
+        "why moved choice": "log 概率/m 为 {0:+.2f} 奈特：其 w·f {1:+.2f}，减去 log Σ m·exp(w·f) = {2:.2f}",
         "why features": "其 w·f：",
         "why odds": "相对第 {0} 个（其余中最可能的）：对数几率由 m {1:+.2f}，由 w·f {2:+.2f}，合计 {3:+.2f} 奈特",
         "why of these": "其中 w·f：",

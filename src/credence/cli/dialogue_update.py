@@ -51,8 +51,8 @@ def update(
     if folder is not None and (folder / "policy" / WEIGHTS).exists():
         if features != "hidden":
             raise ConfigError(
-                f"--features {features}: a law that chooses is taught in its own features ({folder}/policy/weights.json "
-                "names them). Leave it out."
+                f"--features {features}: a law that chooses is taught in its own features, which "
+                f"{folder}/policy/weights.json names. Leave it out."
             )
         _choosing(folder, config, out_folder, feedback, FeedbackSettings(beta, rule, k, features=CANDIDATES),
                   overwrite, device, as_json)  # fmt: skip
@@ -175,8 +175,8 @@ def print_update(
     if made.passed:
         say(
             console,
-            f"passed over: {made.passed} ratings, of replies that are none of this run's answers, or with a better text "
-            "that was not on offer (add that to the knowledge and train again)",
+            f"passed over: {made.passed} ratings, of replies that are none of this run's answers, or with a better "
+            "text that was not on offer (add that to the knowledge and train again)",
         )
     predicted = made.numbers.get("predicted")
     if predicted is not None:

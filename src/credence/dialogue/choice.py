@@ -37,7 +37,7 @@ class Option:
         log_m: nats under the base measure.
         log_p: nats under the law that chose.
         readings: features as they are read (cosine, hundreds of characters, 0 or 1, nats a character), by name.
-        nats: what each feature adds, s·w·f, by name; none for m alone. They matter up to a constant over the options.
+        nats: what each feature adds over the mean answer under m, s·w·(f − E_m f), by name; none for m alone.
         by: the same sum, by where the weights come from.
     """
 
@@ -52,7 +52,7 @@ class Option:
 
     @property
     def log_lik(self) -> float:
-        """s·w·f in nats: the evidence as it was learnt."""
+        """Their sum: the evidence as it was learnt, in nats over the mean answer."""
         return sum(self.nats.values())
 
 
@@ -63,7 +63,7 @@ class Choice:
     Attributes:
         options: all of them, the likeliest first.
         said: which of them was drawn.
-        log_z: log Σ m·exp(s·w·f) in nats; 0 for m alone.
+        log_z: log Σ m·exp(log_lik) in nats, which is KL(m‖π): never negative, and 0 for m alone.
         strength: s.
     """
 
@@ -173,10 +173,11 @@ class Chooser:
         parts: dict[str, list[float]] = {}
         if strength:
             weights = strength * self.policy.weights.detach()
-            nats = table.features * weights
+            apart = table.features - torch.exp(table.log_m) @ table.features
+            nats = apart * weights
             run = weights if self.run is None else strength * self.run
-            parts[RUN] = (table.features @ run).tolist()
-            parts |= {} if self.run is None else {RATINGS: (table.features @ (weights - run)).tolist()}
+            parts[RUN] = (apart @ run).tolist()
+            parts |= {} if self.run is None else {RATINGS: (apart @ (weights - run)).tolist()}
         log_z = torch.logsumexp(table.log_m + nats.sum(-1), -1)
         log_p = table.log_m + nats.sum(-1) - log_z
         order = torch.argsort(log_p, descending=True, stable=True).tolist()

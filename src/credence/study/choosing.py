@@ -1,4 +1,7 @@
-"""A law over candidates in a folder: saved by `credence dialogue train`, opened by `credence chat` without its source."""
+"""A law over candidates in a folder: saved by `credence dialogue train`, opened without its source by `credence chat`.
+
+Tested in tests/e2e/test_chat_choosing.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,8 +113,8 @@ def read_choosing(folder: Path, config: Path | None = None, device: str | None =
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"the files in {folder / 'policy'} are not as credence writes them ({type(error).__name__}: {error}). Bring "
-            "them back, or train the run again: credence dialogue train CONFIG --overwrite",
+            f"the files in {folder / 'policy'} are not as credence writes them ({type(error).__name__}: {error}). "
+            "Bring them back, or train the run again: credence dialogue train CONFIG --overwrite",
             "broken choosing",
             folder=folder / "policy",
             why=error,

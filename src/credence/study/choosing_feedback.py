@@ -204,8 +204,8 @@ def _check(heard: Rated, given: int) -> None:
         return
     others = f" {given} ratings are of other replies than this run's answers." if given else ""
     raise ConfigError(
-        f"no rating that counts for this run.{others} Talk to it (credence chat --policy RUN), and rate: /good, /bad, or "
-        "/better N with the number of a better answer in /why."
+        f"no rating that counts for this run.{others} Talk to it (credence chat --policy RUN), and rate: /good, /bad, "
+        "or /better N with the number of a better answer in /why."
     )
 
 
