@@ -52,8 +52,8 @@ WORDS: dict[str, dict[str, str]] = {
         "retract": "Taken back: your rating ({0}) of “{1}” counts no more.",
         "learn": "`credence dialogue update` learns from it.",
         "learn choosing": "`credence dialogue update --policy {0}` learns from it.",
-        "better elsewhere": "It was not on offer, so no update of this run can learn it: add it to the knowledge and "
-        "train again. What was on offer: /why, then /better N.",
+        "better elsewhere": "It was not on offer, so no update of this run can learn it: add it to the knowledge "
+        "and train again. What was on offer: /why, then /better N.",
         "undone": "Taken back: “{0}” and its reply.",
         "rating stays": "Your rating of that reply ({0}) stays; /retract takes it back too.",
         "as good": "good",
@@ -65,8 +65,8 @@ WORDS: dict[str, dict[str, str]] = {
         "beta reweighted": "a reply is one of {0} draws of the policy, picked with weight prior × exp(r/β) / policy.",
         "beta reweighted prior": "a reply is one of {0} draws of the prior, picked with weight exp(r/β).",
         "beta realigned": "answers are chosen by m·exp({0:.3g}·w·f). That is the posterior at this β as far as w·f is "
-        "the evidence of one reply; what users do later goes by the β it was trained at. Exact for a whole dialogue: train "
-        "at it.",
+        "the evidence of one reply; what users do later goes by the β it was trained at. Exact for a whole dialogue: "
+        "train at it.",
         "beta engine": "{0} draws from the posterior at this β.",
         "beta idle": "{0} answers now, and no β enters that.",
         "beta strength": "The reward counts {0:.3g} times as much as at the evidence's own β = {1:g}.",
