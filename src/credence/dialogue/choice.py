@@ -53,7 +53,7 @@ class Option:
     @property
     def log_lik(self) -> float:
         """Their sum: the evidence as it was learnt, in nats over the mean answer."""
-        return sum(self.nats.values())
+        return sum(self.nats.values(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Chooser:
             run = weights if self.run is None else strength * self.run
             parts[RUN] = (apart @ run).tolist()
             parts |= {} if self.run is None else {RATINGS: (apart @ (weights - run)).tolist()}
-        log_z = torch.logsumexp(table.log_m + nats.sum(-1), -1)
+        log_z = torch.logsumexp(table.log_m + nats.sum(-1), -1) if strength else torch.zeros((), dtype=torch.float64)
         log_p = table.log_m + nats.sum(-1) - log_z
         order = torch.argsort(log_p, descending=True, stable=True).tolist()
         number = table.index.tolist()
@@ -195,4 +195,4 @@ class Chooser:
                 )
             )  # fmt: skip
         said = order.index(number.index(token))
-        return Choice(tuple(options), said, float(log_z) if strength else 0.0, strength)
+        return Choice(tuple(options), said, float(log_z), strength)

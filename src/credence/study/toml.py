@@ -181,7 +181,7 @@ def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], messag
     needed = message if kind == "value_error" else f"{message} is needed"
     if kind in _BOUNDS:  # why there is a bound is seen from what the setting means
         field = section(loc[:-1], root).model_fields.get(str(loc[-1]))
-        needed += f" ({field.description})" if field is not None and field.description else ""
+        needed += f". It is: {field.description}" if field is not None and field.description else ""
     if kind == "string_type" and isinstance(given, bool | int | float):
         text = f'{dotted}="{toml_value(given)}"'
         needed += f"; in quotes it is one: {text}, on the command line --set '{text}'"
