@@ -77,6 +77,8 @@ CASES: dict[str, str] = {
     "dialogue config": "--config {config}：{folder} 的奖励需要参考答案，聊天中没有，所以无法从文件读取证据。请去掉。",
     "no answers": "{folder} 中没有保存答案（policy/answers.json）：它由较早的 credence 写成。请重新训练：credence "
     "dialogue train 配置 --overwrite",
+    "choosing version": "{folder} 的 manifest.json 由另一版本的 credence 写成（{place}）。请给出训练时的配置文件："
+    "--config 文件，或重新训练：credence dialogue train 配置 --overwrite",
     "broken choosing": "{folder} 中的文件不是 credence 写的样子（{why}）。请换回原来的文件，或重新训练：credence "
     "dialogue train 配置 --overwrite",
     "scored elsewhere": "答案要由模型打分（prior.model = {model}），而 manifest.json 不说明它在哪里。请给出训练时的"

@@ -87,13 +87,6 @@ def read_choosing(folder: Path, config: Path | None = None, device: str | None =
     Raises:
         ConfigError: files that are missing, broken or of another version.
     """
-    if config is None:
-        given = served.dialogue_config(folder, "train it again: credence dialogue train CONFIG --overwrite")
-    else:
-        given = load_dialogue(config)
-    if device is not None:
-        prior = type(given.prior).model_validate(given.prior.model_dump() | {"device": device})
-        given = given.model_copy(update={"prior": prior}).at(given.folder)
     place = folder / "policy" / ANSWERS
     if not place.exists():
         raise ConfigError(
@@ -102,6 +95,10 @@ def read_choosing(folder: Path, config: Path | None = None, device: str | None =
             "no answers",
             folder=folder,
         )
+    given = _settings(folder) if config is None else load_dialogue(config)
+    if device is not None:
+        prior = type(given.prior).model_validate(given.prior.model_dump() | {"device": device})
+        given = given.model_copy(update={"prior": prior}).at(given.folder)
     try:
         found = read_json(place)
         entries = tuple(Entry(*_texts(row)) for row in found["entries"])
@@ -120,6 +117,16 @@ def read_choosing(folder: Path, config: Path | None = None, device: str | None =
             why=error,
         ) from None
     return Chosen(given, entries, weights, run)
+
+
+def _settings(folder: Path) -> DialogueConfig:
+    again = "train it again: credence dialogue train CONFIG --overwrite"
+    try:
+        return served.dialogue_config(folder, again)
+    except ConfigError as error:
+        if error.case != "policy version":
+            raise
+        raise ConfigError(str(error), "choosing version", folder=folder, place=error.given["place"]) from None
 
 
 def open_choosing(folder: Path, config: Path | None, device: str | None) -> Served:
