@@ -290,7 +290,7 @@ def test_runs_that_cannot_talk_say_what_to_do(talker: str, home: Path, lang: str
         "cliff": ("credence control", "report.html"),
         "runs/killed": ("running", "credence run CONFIG --resume"),
         "stopped": ("interrupted", "credence dialogue train CONFIG --resume"),
-        "desk": ("transcripts.jsonl", "credence chat --knowledge"),
+        "desk": ("answers.json", "credence dialogue train"),
         "empty": ("policy/config.json", "credence run"),
         "kiled": ("killed", "cliff"),
     }

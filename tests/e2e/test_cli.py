@@ -322,7 +322,9 @@ def test_init_writes_once(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     assert data("init", str(file)) == {"path": str(file)}
     before = file.read_text(encoding="utf-8")
-    assert "not overwritten" in call("init", str(file), code=2).stderr
+    assert "credence init other.toml\n" in call("init", str(file), code=2).stderr
+    for more in (("--dialogue",), ("--dialogue", "--lang", "zh")):
+        assert " ".join(("credence init other.toml", *more)) in call("init", str(file), *more, code=2).stderr
     assert file.read_text(encoding="utf-8") == before
 
 

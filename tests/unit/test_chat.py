@@ -66,8 +66,9 @@ def test_the_window_slides_and_shortens_until_the_model_can_read_it(prior: StepP
     talk = Conversation(prior)
     for i in range(12):
         text(talk.say(f"message {i}"))
-    assert len(talk.turns[-1].messages) == 19  # 20 would begin with an answer whose question dropped out
-    assert talk.turns[-1].messages[0]["content"] == "message 2"
+    assert len(talk.turns[-1].messages) == 20
+    assert talk.turns[-1].messages[0]["content"] == talk.turns[1].reply  # its question, the oldest, dropped out alone
+    assert talk.turns[-1].messages[1]["content"] == "message 2"
     text(talk.say("x" * 900))
     assert len(talk.turns[-1].messages) < 7
     assert len(prior.codec.prompts([list(talk.turns[-1].messages)]).ids[0]) <= talking.CONTEXT - 8

@@ -151,7 +151,7 @@ def test_the_oldest_utterances_make_room(agent: DialogueAgent) -> None:
     talk += [{"role": ("user", "assistant")[i % 2], "content": f"{i}" * 40} for i in range(9)]
     kept = fitted(codec, talk, 250)
     assert len(codec.render(kept)) <= 250
-    assert [m["content"][0] for m in kept] == ["s", "6", "7", "8"]
+    assert [m["content"][0] for m in kept] == ["s", "5", "6", "7", "8"]
     assert fitted(codec, talk, 10_000) == talk
     assert room(agent.policy) == 506
     assert fitted(codec, (1, 2), 1) == (1, 2)

@@ -66,3 +66,23 @@ def test_what_cannot_be_is_named(override: str, message: str) -> None:
 def test_what_does_not_go_together_is_refused(name: str, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_together(load_dialogue(EXAMPLES / name, [override]))
+
+
+def test_an_optional_table_is_taken_out_by_none() -> None:
+    assert load_dialogue(EXAMPLES / "helpdesk_zh.toml", ["candidates=none"]).candidates is None
+    assert load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.seconds = none"]).learn.seconds is None
+    with pytest.raises(ConfigError, match="learn.steps = 'none'"):
+        load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.steps=none"])
+
+
+def test_a_bound_says_what_the_setting_is_for() -> None:
+    for override, why in (("measure.rollouts=1", "intervals see by them"), ("learn.rollouts=1", "its baseline")):
+        with pytest.raises(ConfigError, match=f"equal to 2 is needed. It is: .*{why}"):
+            load_dialogue(EXAMPLES / "helpdesk_en.toml", [override])
+
+
+def test_what_may_stay_empty_is_shown_as_an_example() -> None:
+    lines = dialogue_template("zh").splitlines()
+    (place,) = [i for i, line in enumerate(lines) if "rewordings =" in line]
+    assert lines[place] == '# rewordings = "my_questions.csv"'
+    assert any("as people ask them" in line for line in lines[place - 4 : place])

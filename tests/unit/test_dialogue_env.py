@@ -104,7 +104,8 @@ def test_the_oldest_drops_out_and_a_user_who_never_stops_is_truncated() -> None:
         lengths.append(len(state))
         turns += 1
     assert (turns, over, cut) == (30, False, True)
-    assert max(lengths) == 4  # a system message and three utterances, since the window begins with a user's
+    assert max(lengths) == 5  # a system message and four utterances
+    assert [m["content"] for m in state[1:] if m["role"] == "assistant"] == ["reply 28", "reply 29"]
     assert state[0] == {"role": "system", "content": "61 said"}
     assert len(env.transcript) == 61
     assert env.observation_space.contains(state)

@@ -1,6 +1,9 @@
 """Rendering with a tiny byte-level tokenizer, so that what a user types can be told from what a template means."""
 
+import copy
+
 import pytest
+from jinja2 import TemplateError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -115,3 +118,16 @@ def test_a_template_that_drops_a_message_is_refused(tokenizer: PreTrainedTokeniz
             TextCodec(tokenizer, "Be brief.").render("hi")
     finally:
         tokenizer.chat_template = template
+
+
+def test_a_template_that_wants_a_user_first_is_not_shown_the_answer_before(tokenizer: PreTrainedTokenizerFast) -> None:
+    talk = [{"role": role, "content": role[0]} for role in ("system", "assistant", "user")]
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = (
+        "{% if (messages | rejectattr('role', 'eq', 'system') | first).role != 'user' %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}" + TEMPLATE
+    )
+    assert TextCodec(strict).render(talk) == TextCodec(tokenizer).render([talk[0], talk[2]])
+    assert TextCodec(tokenizer).render(talk) != TextCodec(strict).render(talk)
+    with pytest.raises(TemplateError, match="alternate"):
+        TextCodec(strict).render(talk[:2])

@@ -39,9 +39,9 @@ def test_a_megabyte_keeps_its_beginning_and_its_end() -> None:
     assert text.endswith("end")
 
 
-def test_the_window_slides_and_begins_with_a_user() -> None:
+def test_the_window_slides_and_counts_utterances() -> None:
     said = [{"role": ("user", "assistant")[i % 2], "content": str(i)} for i in range(9)]
-    assert [m["content"] for m in window(said, 4, "facts")] == ["facts", "6", "7", "8"]
+    assert [m["content"] for m in window(said, 4, "facts")] == ["facts", "5", "6", "7", "8"]
     assert [m["content"] for m in window(said, 3)] == ["6", "7", "8"]
     assert window(said, 20) == said
     window(said, 3)[0]["content"] = "changed"
@@ -87,10 +87,10 @@ def said(*roles: str) -> list[dict[str, str]]:
     return [{"role": role, "content": str(i)} for i, role in enumerate(roles)]
 
 
-def test_the_oldest_drops_out_and_an_answer_never_comes_first() -> None:
+def test_of_twenty_utterances_the_oldest_drops_out_alone() -> None:
     talk = said(*["user", "assistant"] * 15, "user")
     shown = window(talk)
-    assert [m["content"] for m in shown] == [str(i) for i in range(12, 31)]  # 20 would begin with an answer
-    assert [m["content"] for m in window(said("system", *["user", "assistant"] * 12, "user"))][:2] == ["0", "7"]
+    assert [m["content"] for m in shown] == [str(i) for i in range(11, 31)]  # the first is an answer
+    assert [m["content"] for m in window(said("system", *["user", "assistant"] * 12, "user"))][:2] == ["0", "6"]
     assert len(window(said("user"))) == 1
     assert window(talk, 1) == [talk[-1]]

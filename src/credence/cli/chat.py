@@ -1,8 +1,9 @@
 """`credence chat`: talk to a prior, or to the posterior that was made of it."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +11,10 @@ from credence.cli.options import Device, Json, Seed
 
 if TYPE_CHECKING:
     from credence.cli.chat_session import Session
+    from credence.dialogue.feedback import FeedbackStore
     from credence.dialogue.knowledge_desk import KnowledgeDesk
+    from credence.study.approval import Approval
+    from credence.study.choosing_feedback import ChoiceApproval
     from credence.study.served import Served
 
 
@@ -55,8 +59,6 @@ def chat(
     from credence.dialogue.chat import Conversation
     from credence.dialogue.engines import known, known_of
     from credence.dialogue.feedback import FeedbackStore, state_folder
-    from credence.study.approval import Approval
-    from credence.study.opinions import FeedbackSettings
 
     with in_words_of(language(None), as_json):
         speaks = language(lang)
@@ -65,17 +67,17 @@ def chat(
         known_of(of)
         store = FeedbackStore(feedback)
         with unechoed():
+            options = {"--model": model, "--system": system, "--horizon": horizon, "--knowledge": knowledge,
+                       "--engine": None if engine == "policy" else engine}  # fmt: skip
             with progress(policy or model or "smollm2", None, as_json):
-                served = opened(policy, config, speaks, model, system, horizon, device)
+                served = opened(policy, config, speaks, options, device)
             desk = read_desk(knowledge, speaks, as_json) if knowledge else None
-        name = served.config.prior.model
         talk = Conversation(
-            served.prior, served.evidence, served.policy, Key(seed).fold("chat"), engine, of, desk, store, name,
-            served.law,
+            served.prior, served.evidence, served.policy, Key(seed).fold("chat"), engine, of, desk, served.chooser,
+            served.utterances, store, served.model, served.law,
         )  # fmt: skip
         talk.set_beta(beta)
-        settings = FeedbackSettings() if served.taught is None else served.taught.settings
-        session = Session(talk, Approval(store, served.prior, name, settings, served.taught), speaks, as_json)
+        session = Session(talk, approval_of(served, store), speaks, as_json, served.source)
         if not as_json:
             greet(session, served, knowledge, desk)
         if sys.stdin.isatty() and not as_json:
@@ -86,10 +88,16 @@ def chat(
 
 
 def opened(
-    policy: str | None, config: Path | None, lang: str, model: str | None, system: str | None, horizon: int | None,
-    device: str | None,
+    policy: str | None, config: Path | None, lang: str, options: Mapping[str, Any], device: str | None
 ) -> "Served":  # fmt: skip
     """What is talked to.
+
+    Args:
+        policy: as --policy.
+        config: as --config.
+        lang: of the interface.
+        options: the other options by name; None where one was not given.
+        device: as --device.
 
     Raises:
         ConfigError: no such policy, or settings that a run has already fixed.
@@ -97,9 +105,23 @@ def opened(
     from credence.core.errors import ConfigError
     from credence.study import served
 
+    model, system, horizon = (options[name] for name in ("--model", "--system", "--horizon"))
     if policy is None:
         return served.open_settings(config, lang, model, system, horizon, device)
-    folder = served.find_policy(policy)
+    folder = served.find_policy(policy, choosing=True)
+    if (folder / "policy" / served.WEIGHTS).exists():
+        given = ", ".join(name for name, value in options.items() if value is not None)
+        if given:
+            raise ConfigError(
+                f"{folder} chooses whole answers of its own by the law that it learnt, so {given} would change nothing "
+                "or another law. Leave that out.",
+                "choosing options",
+                folder=folder,
+                given=given,
+            )
+        from credence.study.choosing import open_choosing
+
+        return open_choosing(folder, config, device)
     if not (folder / "policy").is_dir():
         return served.open_model(folder, served.open_settings(config, lang, model, system, horizon, device))
     if model is not None or system is not None:
@@ -110,8 +132,30 @@ def opened(
             folder=folder,
         )
     if served.kind_of(folder) == "dialogue":
+        if config is not None:
+            raise ConfigError(
+                f"--config {config}: the rewards of {folder} need reference answers, which a chat has not, so no "
+                "evidence can be read from a file. Leave it out.",
+                "dialogue config",
+                config=config,
+                folder=folder,
+            )
         return served.open_dialogue(folder, horizon, device)
     return served.open_run(folder, config, horizon, device)
+
+
+def approval_of(served: "Served", store: "FeedbackStore") -> "Approval | ChoiceApproval":
+    """What is believed of a user's approval of what is said here."""
+    from credence.study.opinions import FeedbackSettings
+
+    settings = FeedbackSettings() if served.taught is None else served.taught.settings
+    if served.chooser is not None:
+        from credence.study.choosing_feedback import ChoiceApproval  # needs gymnasium, as its training did
+
+        return ChoiceApproval(store, served.chooser.prior, settings)
+    from credence.study.approval import Approval
+
+    return Approval(store, served.prior, served.model, settings, served.taught)
 
 
 def read_desk(source: str, lang: str, as_json: bool) -> "KnowledgeDesk":

@@ -7,6 +7,7 @@ from credence.cli.chat_words import ARGUMENTS, COMMANDS, WORDS, language
 if TYPE_CHECKING:
     from credence.cli.chat_session import Session
     from credence.core.errors import CredenceError
+    from credence.dialogue.choice import Choice
     from credence.dialogue.desk import Moved
 
 LONG = 12
@@ -70,8 +71,11 @@ def do_retract(session: "Session", rest: str) -> None:
 
 def _rate(session: "Session", kind: str, text: str = "") -> None:
     kept = session.talk.rate(kind, text)
-    words = session.words
-    session.done(kind, words["gap"].join([words[kind], words["learn"]]), rating=kept.id)
+    words, choice = session.words, session.talk.choice()
+    told = words["learn"] if session.talk.chooser is None else words["learn choosing"].format(session.source)
+    if choice is not None and kind == "better" and not choice.offers(kept.text):
+        told = words["better elsewhere"]
+    session.done(kind, words["gap"].join([words[kind], told]), rating=kept.id)
 
 
 def do_why(session: "Session", rest: str) -> None:
@@ -85,6 +89,10 @@ def do_why(session: "Session", rest: str) -> None:
     moved = talk.moved() if talk.turns else None
     if moved is not None:
         _why_knowledge(session, moved)
+        return
+    choice = talk.choice()
+    if choice is not None:
+        _why_choice(session, choice, rest == "all")
         return
     total = talk.why_work()
     if total > LONG:
@@ -105,6 +113,15 @@ def _why_knowledge(session: "Session", moved: "Moved") -> None:
         session.done("why", **moved_data(moved))
     else:
         show_moved(session.console, moved, session.words)
+
+
+def _why_choice(session: "Session", choice: "Choice", every: bool) -> None:
+    from credence.cli.chat_choice import choice_data, show_choice
+
+    if session.as_json:
+        session.done("why", **choice_data(choice))
+    else:
+        show_choice(session.console, choice, session.words, every)
 
 
 def do_belief(session: "Session", rest: str) -> None:
@@ -185,6 +202,8 @@ def _beta_law(session: "Session") -> str:
             return words["beta reweighted prior"].format(talk.of)
         case "reweighted":
             return words["beta reweighted"].format(talk.of)
+        case "realigned":
+            return words["beta realigned"].format((talk.own_beta or 1.0) / (talk.beta or 1.0))
         case "policy":
             return words["beta policy"]
         case "prior" | "knowledge" as serving:

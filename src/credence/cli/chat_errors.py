@@ -71,8 +71,18 @@ CASES: dict[str, str] = {
     # who speaks
     "no policy": "没有策略“{given}”：既不是文件夹，也不在 runs/ 中。现有的训练：{known}。",
     "no runs": "没有策略“{given}”：既不是文件夹，也不在 runs/ 中。先训练一个：credence run examples/cheerful.toml",
-    "policy chooses": "{folder} 学会的是在查到的答案中选择（policy/weights.json），它自己没有词语，不能在此对话。"
-    "它的对话见 transcripts.jsonl；也可直接询问知识库：credence chat --knowledge 来源",
+    "policy chooses": "{folder} 学会的是在查到的答案中选择（policy/weights.json），对别的文字没有概率。与它对话："
+    "credence chat --policy {folder}",
+    "choosing options": "{folder} 按学到的律选择自己的整条答案，{given} 在此不起作用，或会变成另一个律。请去掉。",
+    "dialogue config": "--config {config}：{folder} 的奖励需要参考答案，聊天中没有，所以无法从文件读取证据。请去掉。",
+    "no answers": "{folder} 中没有保存答案（policy/answers.json）：它由较早的 credence 写成。请重新训练：credence "
+    "dialogue train 配置 --overwrite",
+    "choosing version": "{folder} 的 manifest.json 由另一版本的 credence 写成（{place}）。请给出训练时的配置文件："
+    "--config 文件，或重新训练：credence dialogue train 配置 --overwrite",
+    "broken choosing": "{folder} 中的文件不是 credence 写的样子（{why}）。请换回原来的文件，或重新训练：credence "
+    "dialogue train 配置 --overwrite",
+    "scored elsewhere": "答案要由模型打分（prior.model = {model}），而 manifest.json 不说明它在哪里。请给出训练时的"
+    "配置文件：--config 文件",
     "policy control": "{folder} 是 credence control 的训练：它的策略在网格中走动，没有词语。请看其中的 report.html；"
     "要对话，请用 credence run 或 credence dialogue train 的训练。",
     "policy unfinished": "{folder} 中还没有策略：训练正在进行，或在保存之前就停止了（{status}）。请等它结束，"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from credence.dialogue.chat import Conversation
     from credence.dialogue.turn import Turn
     from credence.study.approval import Approval
+    from credence.study.choosing_feedback import ChoiceApproval
 
 
 class Leave(Exception):
@@ -31,13 +32,15 @@ class Session:
         talk: the conversation.
         approval: the belief over the user's approval, None where no feedback file is open.
         lang: "en" or "zh".
+        source: what is talked to, as --policy names it.
         as_json: one JSON object a line instead of words.
     """
 
     talk: "Conversation"
-    approval: "Approval | None"
+    approval: "Approval | ChoiceApproval | None"
     lang: str = "en"
     as_json: bool = False
+    source: str = ""
     console: Any = field(init=False)
     _advance: Callable[[], None] = field(default_factory=lambda: no_tick, init=False)
 
@@ -92,7 +95,7 @@ class Session:
         from credence.cli.terminal import progress
         from credence.report.phrases import visible
 
-        if self.talk.serving != "knowledge" and self.talk.prompt_tokens() > MANY:
+        if self.talk.serving != "knowledge" and self.talk.reads_long(MANY):
             with progress(self.words["reading message"], None, self.as_json):
                 pieces = chain([next(pieces)], pieces)
         page = self._label(self.words[self.talk.serving])
@@ -135,6 +138,7 @@ class Session:
             self.record(as_data(turn))
             return
         from credence.cli.chat_show import sized
+        from credence.report.phrases import short
 
         words, info = self.words, turn.info
         notes = [words["stopped"]] if turn.stopped else [] if turn.ended else [words["cut"].format(len(turn.ids))]
@@ -149,6 +153,10 @@ class Session:
             notes += [words["log z"].format(log_z=sized(info["log_z"]))] if "log_z" in info else []
         if turn.kind == "answer" and turn.entries:
             notes.append(words["rests on"].format(turn.entries[0], 100 * math.exp(info["log_p"])))
+        if turn.kind == "choice":
+            how = words["chosen by m" if turn.law == "prior" else "chosen among"]
+            chances = (100 * math.exp(info["log_p"]), 100 * math.exp(info["log_m"]))
+            notes.append(how.format(short(turn.entries[0], 60), *chances))
         if notes:
             self.tell("; ".join(notes))
         if info.get("ess", 99.0) < FEW:

@@ -43,6 +43,10 @@ def train(
 
     checked = load_dialogue(config, overrides(settings, device), "fast" if fast else "")
     folder = into / checked.name
+    if resume and not overwrite:  # a changed config is said before the heavy parts are even imported
+        from credence.study.resumption import earlier
+
+        earlier(folder, checked)
     from credence.study.dialogue import train_dialogue
 
     report = train_dialogue(checked, folder, overwrite=overwrite, resume=resume, console=err(as_json))

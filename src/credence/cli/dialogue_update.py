@@ -1,5 +1,6 @@
 """`credence dialogue update`: what people said of replies, learnt."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from credence.cli.options import Device, Json
 
 if TYPE_CHECKING:
+    from credence.study.opinions import FeedbackSettings
     from credence.study.refit import Refitted
 
 
@@ -41,16 +43,27 @@ def update(
 ) -> None:
     """Learn from all ratings. Always from the prior with all evidence: none counts twice; nothing new, nothing done."""
     from credence.cli.terminal import emit, err
+    from credence.core.errors import ConfigError
     from credence.dialogue.feedback import FeedbackStore
     from credence.study import build
     from credence.study.opinions import FeedbackSettings
     from credence.study.refit import FAST, Budget, refit
-    from credence.study.served import HORIZON, find_policy, run_config
+    from credence.study.served import HORIZON, WEIGHTS, find_policy, run_config
     from credence.study.toml import load_config
 
+    folder = None if policy is None else find_policy(policy, choosing=True)
+    if folder is not None and (folder / "policy" / WEIGHTS).exists():
+        if features != "hidden":
+            raise ConfigError(
+                f"--features {features}: a law that chooses is taught in its own features, which "
+                f"{folder}/policy/weights.json names. Leave it out."
+            )
+        _choosing(folder, config, out_folder, feedback, FeedbackSettings(beta, rule, k, features=CANDIDATES),
+                  overwrite, device, as_json)  # fmt: skip
+        return
     settings = FeedbackSettings(beta, rule, k, features=features)
-    if policy is not None:
-        checked = run_config(find_policy(policy), config)
+    if folder is not None:
+        checked = run_config(folder, config)
     else:
         checked = load_config(
             config, [] if config else ["name=prior", f"prior.horizon={HORIZON}", "evidence.reward=[]"]
@@ -71,6 +84,24 @@ def update(
         print_update(made)
 
 
+def _choosing(
+    folder: Path, config: Path | None, out_folder: Path | None, feedback: Path | None, settings: "FeedbackSettings",
+    overwrite: bool, device: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """The update of a law over candidates: exact, so that no budget bears on it."""
+    from credence.cli.terminal import emit, err
+    from credence.dialogue.feedback import FeedbackStore
+    from credence.study.choosing import read_choosing
+    from credence.study.choosing_feedback import refit_choosing
+
+    found = read_choosing(folder, config, device)
+    made = refit_choosing(FeedbackStore(feedback), found, settings, out_folder, overwrite, err(as_json))
+    if as_json:
+        emit(as_data(made))
+    else:
+        print_update(made, ("before (run)", "after (ratings too)"), CHOSEN)
+
+
 def load_config_device(checked: Any, device: str) -> Any:  # noqa: ANN401 - RunConfig, of a room that --help does not load
     """The same settings on another device."""
     prior = checked.prior.model_copy(update={"device": device})
@@ -87,6 +118,7 @@ def as_data(made: "Refitted") -> dict[str, Any]:
         "new": made.new,
         "ratings": list(made.ratings),
         "contexts": made.contexts,
+        "passed": made.passed,
         "numbers": numbers,
         "changes": [asdict(c) for c in made.changes],
     }
@@ -103,7 +135,22 @@ ROWS = (
 )
 
 
-def print_update(made: "Refitted") -> None:
+CHOSEN = (
+    ("approval, logits", "before/reward", "after/reward"),
+    ("KL to the prior m, nats", "before/kl_prior", "after/kl_prior"),
+    ("KL to the run's own law, nats", "", "after/kl_before"),
+    ("log-odds better : served, nats", "margin_before", "margin_after"),
+    ("good answers, log π after/before", "", "liked"),
+    ("bad answers, log π after/before", "", "disliked"),
+)
+CANDIDATES = "candidates"
+"""What the features of a law over candidates are called in feedback.json."""
+
+
+def print_update(
+    made: "Refitted", laws: tuple[str, str] = ("before (prior)", "after (policy)"),
+    rows: Sequence[tuple[str, str, str]] = ROWS,
+) -> None:  # fmt: skip
     """Before and after, each rated reply, and where the policy is."""
     from rich.table import Table
 
@@ -116,21 +163,28 @@ def print_update(made: "Refitted") -> None:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(f"{len(made.ratings)} ratings, {made.contexts} prompts")
-    for name in ("before (prior)", "after (policy)"):
+    for name in laws:
         table.add_column(name, justify="right")
-    for label, before, after in ROWS:
+    for label, before, after in rows:
         cells = [made.numbers.get(name) for name in (before, after)]
         if cells[1] is not None:
             table.add_row(shown(label), *(f"{value_text(e)}  {interval_text(e)}".strip() if e else "0" for e in cells))
     console.print(table)
     each = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, justify in (("", "left"), ("log π0", "right"), ("log π", "right"), ("moved", "right"), ("reply", "left")):
+    sides = ("log π0", "log π") if rows is ROWS else ("log π", "after")
+    for name, justify in (("", "left"), *((side, "right") for side in sides), ("moved", "right"), ("reply", "left")):
         each.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType] - two of the words that rich knows
     for c in made.changes:
         text = short(c.reply if not c.better else f"{c.reply} → {c.better}", max(20, console.width - 45))
         each.add_row(c.kind, number(c.before), number(c.after), f"{c.after - c.before:+.2f}", shown(text))
     console.print()
     console.print(each)
+    if made.passed:
+        say(
+            console,
+            f"passed over: {made.passed} ratings, of replies that are none of this run's answers, or with a better "
+            "text that was not on offer (add that to the knowledge and train again)",
+        )
     predicted = made.numbers.get("predicted")
     if predicted is not None:
         say(

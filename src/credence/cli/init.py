@@ -29,8 +29,9 @@ def init(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
+        asked = f" --dialogue{f' --lang {lang}' if lang else ''}" if dialogue else ""
         raise ConfigError(
-            f"{path} exists and is not overwritten. Name another file: credence init other.toml"
+            f"{path} exists and is not overwritten. Name another file: credence init other.toml{asked}"
         ) from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

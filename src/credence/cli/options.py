@@ -10,7 +10,9 @@ Device = Annotated[str | None, typer.Option("--device", help="Where to compute: 
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set evidence.reward.beta=0.2. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, e.g. --set evidence.reward.beta=0.2; none takes an optional one out. Repeatable.",
     ),
 ]
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; `credence init` writes one.")]

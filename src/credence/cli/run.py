@@ -31,6 +31,10 @@ def run(
         raise ConfigError("--fast and --long together: each lays its own table over the config, choose one.")
     checked = load_config(config, overrides(settings, device), "fast" if fast else "long" if long else "")
     folder = into / checked.name
+    if resume and not overwrite:  # a changed config is said before the heavy parts are even imported
+        from credence.study.resumption import earlier
+
+        earlier(folder, checked)
 
     from credence.cli.terminal import emit, err
     from credence.study.run import run_study

@@ -117,8 +117,9 @@ class DialogueAgent:
             lr: step size in place of the agent's own.
 
         Returns:
-            Info: of losses.turns.dialogue_gradient (j, reward, kl, kl_turn, turns, advantage_sd), grad_norm, dialogues,
-            skipped, tokens. Only the last three where nothing was left to learn from.
+            Info, in nats where no unit is said. Of losses.turns.dialogue_gradient: j (J/β and not J, E[Σ(r − k)] a
+            dialogue), reward (E[Σ r]), kl, kl_turn, turns (count), advantage_sd. And grad_norm; dialogues, skipped,
+            tokens (counts), which alone are there where nothing was left to learn from.
 
         Raises:
             ShapeError: dialogues or turns that do not match, or that are empty.

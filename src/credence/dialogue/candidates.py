@@ -12,6 +12,7 @@ model; here KL(π‖m) is to m, exactly what is served. Source: SCIENCE 6.5. Tes
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from credence.prior.train import Trainer, scored
 FEATURES = ("likeness", "length", "said_before", "fluency")
 """likeness of question and entry, and fluency, both standardised over the K candidates; length in hundreds of
 characters; said_before, 1 for what the agent has said in this conversation."""
+
+_STANDARD = (FEATURES.index("likeness"), FEATURES.index("fluency"))
 
 Fluency = Callable[[str, Sequence[str]], Sequence[float]]
 """(question, answers) -> nats a character of each answer after the question, under a language model."""
@@ -63,6 +66,10 @@ class CandidateCodec:
         """The candidate's text."""
         return self.candidates[ids[0]].text
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text: a whole answer."""
+        return [self.candidates[i].text for i in ids]
+
     def prompts(self, given: Sequence[Any], columns: Mapping[str, Sequence[Any]] | None = None) -> Prompts:
         """Prompts of conversations (lists of messages) or of single questions."""
         talks = [[{"role": "user", "content": g}] if isinstance(g, str) else list(g) for g in given]
@@ -72,11 +79,21 @@ class CandidateCodec:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What a state offers: candidate numbers (K,), log m (K,) in nats, features (K, F)."""
+    """What a state offers: candidate numbers (K,), log m (K,) in nats; what is read of them when it is asked for."""
 
     index: Int[Tensor, " K"]
     log_m: Float[Tensor, " K"]
-    features: Float[Tensor, "K F"]
+    read: Callable[[], Float[Tensor, "K F"]] = field(repr=False)
+
+    @cached_property
+    def raw(self) -> Float[Tensor, "K F"]:
+        """(K, F) cosine, hundreds of characters, 0 or 1, nats a character. A model scores here: m alone needs none."""
+        return self.read()
+
+    @cached_property
+    def features(self) -> Float[Tensor, "K F"]:
+        """(K, F) what the weights multiply: likeness and fluency standardised, the others as they are."""
+        return torch.stack([_standard(c) if i in _STANDARD else c for i, c in enumerate(self.raw.unbind(-1))], -1)
 
 
 @dataclass(eq=False)
@@ -136,14 +153,13 @@ class CandidatePrior:
         even = torch.full_like(close, (1 - self.rho) / len(index))
         log_m = torch.log(even + self.rho * torch.softmax(close / self.temperature, -1))
         chosen = [self.candidates[i].text for i in index.tolist()]
-        fluent = [0.0] * len(chosen) if self.fluency is None else list(self.fluency(text, chosen))
-        features = torch.stack([
-            _standard(close),
-            torch.tensor([len(c) / 100 for c in chosen], dtype=torch.float64),
-            torch.tensor([float(c in before) for c in chosen], dtype=torch.float64),
-            _standard(torch.tensor(fluent, dtype=torch.float64)),
-        ], -1)  # fmt: skip
-        return Table(index, log_m, features)
+
+        def read() -> Float[Tensor, "K F"]:
+            fluent = [0.0] * len(chosen) if self.fluency is None else list(self.fluency(text, chosen))
+            rows = [[len(c) / 100, float(c in before), nats] for c, nats in zip(chosen, fluent, strict=True)]
+            return torch.cat([close[:, None], torch.tensor(rows, dtype=torch.float64)], -1)
+
+        return Table(index, log_m, read)
 
     def spread(self, log_p: Float[Tensor, " K"], table: Table) -> Float[Tensor, " V"]:
         """A law over the K candidates as logits over all: −inf for the others."""

@@ -17,15 +17,16 @@ from credence.core.keys import Key
 from credence.core.progress import no_tick
 from credence.core.protocols import Evidence, StepPrior
 from credence.core.types import Prompts
+from credence.dialogue.choice import Choice, Chooser
 from credence.dialogue.desk import Desk, Moved
 from credence.dialogue.engines import Drawing, known, known_of
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import encoded, fitted, prompts_of, room
 from credence.dialogue.stream import Draw, stream
-from credence.dialogue.talk import Message, accept, blank, scrub
+from credence.dialogue.talk import WINDOW, Message, accept, blank, scrub
 from credence.dialogue.turn import Turn
 from credence.dialogue.why import Why, explain, steps
-from credence.evidence.strength import at_beta, beta_of
+from credence.evidence.strength import at_beta, beta_of, times
 
 
 @dataclass(eq=False)
@@ -42,6 +43,8 @@ class Conversation:
         engine: "policy" (streams), "best_of_n", "smc" or "rejection".
         of: candidates of engines that need several.
         desk: knowledge that answers in the model's place where it is given.
+        chooser: a law over candidates, of which `prior` is the base measure and `policy` the law itself.
+        utterances: that are shown to the model.
         store: where ratings go; without one they cannot be given.
         model: the prior's name, kept with a rating.
         law: the policy's fingerprint, kept with a rating.
@@ -56,6 +59,8 @@ class Conversation:
     engine: str = "policy"
     of: int = 16
     desk: Desk | None = None
+    chooser: Chooser | None = None
+    utterances: int = WINDOW
     store: FeedbackStore | None = None
     model: str = ""
     law: str = ""
@@ -81,11 +86,13 @@ class Conversation:
     @property
     def own_beta(self) -> float | None:
         """β of the evidence as given, to which the policy was trained."""
+        if self.chooser is not None:
+            return self.chooser.beta
         return None if self.evidence is None else beta_of(self.evidence)
 
     @property
     def serving(self) -> str:
-        """What will answer next: "prior", "policy", "reweighted", an engine's name, or "knowledge"."""
+        """What will answer next: "prior", "policy", "reweighted", "realigned", an engine's name, or "knowledge"."""
         if self.as_prior:
             return "prior"
         if self.desk is not None:
@@ -93,13 +100,13 @@ class Conversation:
         if self.engine != "policy":
             return self.engine
         if self.beta is not None and (self.policy is None or self.beta != self.own_beta):
-            return "reweighted"
+            return "reweighted" if self.chooser is None else "realigned"
         return "prior" if self.policy is None else "policy"
 
     @property
     def streams(self) -> bool:
         """Whether the next reply comes token by token."""
-        return self.serving in ("prior", "policy")
+        return self.serving in ("prior", "policy", "realigned")
 
     @property
     def target(self) -> Evidence | None:
@@ -113,13 +120,16 @@ class Conversation:
             ConfigError: not finite and positive, or no reward that a β could weigh.
         """
         if beta is not None:
-            if self.evidence is None:
+            if self.chooser is not None and self.chooser.beta is not None:
+                times(self.chooser.beta, beta)
+            elif self.evidence is None:
                 raise ConfigError(
                     f"beta={beta}: no evidence was given, so there is no reward that a β could weigh.",
                     "beta nothing",
                     beta=beta,
                 )
-            at_beta(self.evidence, beta)
+            else:
+                at_beta(self.evidence, beta)
         self.beta = beta
 
     def hear(self, text: str) -> None:
@@ -129,6 +139,8 @@ class Conversation:
             ConfigError: empty, or longer than can be read.
         """
         said, taken_out = accept(text)
+        if self.chooser is not None:
+            self.chooser.check(said)
         self._fitted(said)
         self.heard, self.taken_out = said, taken_out
 
@@ -162,9 +174,12 @@ class Conversation:
             self._keep(turn)
             yield turn.reply
 
-    def prompt_tokens(self) -> int:
-        """Tokens that the model will be shown to answer what was heard."""
-        return len(self._prompts(self._fitted(self.heard)).ids[0])
+    def reads_long(self, tokens: int) -> bool:
+        """Whether reading what was heard is felt: more than so many tokens; or answers to choose among, by a model."""
+        ids = self._prompts(self._fitted(self.heard)).ids[0]
+        if self.chooser is not None:
+            return not self.as_prior and self.chooser.unread(ids)
+        return len(ids) > tokens
 
     def say(self, text: str, tick: Callable[[], None] = no_tick) -> Iterator[str]:
         """`hear`, then `reply`."""
@@ -173,17 +188,17 @@ class Conversation:
 
     def _streamed(self, turn: Turn, prompts: Prompts, key: Key) -> Iterator[str]:
         law = self.prior if turn.law == "prior" or self.policy is None else self.policy
+        law = law if self.chooser is None else self.chooser.law(turn)
         draw, whole = Draw(), False
         try:
             yield from stream(law, key, prompts, draw)
             whole = True
         finally:
-            text = str(self.prior.codec.decode(draw.ids))
-            self._keep(
-                replace(
-                    turn, reply=text, ids=tuple(draw.ids), log_q=tuple(draw.log_q), ended=draw.ended, stopped=not whole
-                )
+            text = str(self.prior.codec.decode(draw.ids)) if draw.ids else ""
+            said = replace(
+                turn, reply=text, ids=tuple(draw.ids), log_q=tuple(draw.log_q), ended=draw.ended, stopped=not whole
             )
+            self._keep(said if self.chooser is None else self.chooser.told(said))
 
     def _drawn(self, turn: Turn, prompts: Prompts, key: Key, tick: Callable[[], None]) -> Turn:
         target = self.target
@@ -220,7 +235,7 @@ class Conversation:
         return tuple(message for pair in pairs for message in pair)
 
     def _fitted(self, said: str) -> tuple[Message, ...]:
-        return fitted(self.prior, [*self.messages, {"role": "user", "content": said}])
+        return fitted(self.prior, [*self.messages, {"role": "user", "content": said}], self.utterances)
 
     def _prompts(self, messages: tuple[Message, ...]) -> Prompts:
         return prompts_of(self.prior, messages)
@@ -279,6 +294,14 @@ class Conversation:
         """
         return self.desk.moved() if self.desk is not None and self._last().law == "knowledge" else None
 
+    def choice(self) -> Choice | None:
+        """What the last reply was chosen among; None where no law over candidates said it.
+
+        Raises:
+            ConfigError: nothing was said yet.
+        """
+        return None if self.chooser is None else self.chooser.of(self._last())
+
     def why_work(self) -> int:
         """Steps that `why` takes.
 
@@ -315,8 +338,9 @@ class Conversation:
         if kind == "better":
             text = self._better(turn, text)
         law = turn.law + (f":{self.law}" if self.law and turn.law not in ("prior", "knowledge") else "")
+        ids = () if self.chooser is not None else turn.ids  # numbers of candidates are no model's tokens
         kept = self.store.add(
-            Rating(self.id, turn.number, turn.messages, turn.reply, turn.ids, kind, text, self.model, law, turn.beta)
+            Rating(self.id, turn.number, turn.messages, turn.reply, ids, kind, text, self.model, law, turn.beta)
         )
         self.turns[-1] = replace(turn, rating=kind)
         self.given = [*(r for r in self.given if r.turn != turn.number), kept]
@@ -336,8 +360,12 @@ class Conversation:
         if blank(text):
             raise ConfigError("/better needs the text that would have been better: /better TEXT", "better text")
         text, _ = accept(text)
+        choice = None if self.chooser is None else self.chooser.of(turn)
+        text = choice.better(text) if choice is not None else text
         if text == scrub(turn.reply)[0].strip():
             raise ConfigError("the better text is the reply itself: use /good.", "better same")
+        if choice is not None:
+            return text
         tokens = len(encoded(self.prior, text))
         left = room(self.prior)
         most = tokens if left is None else left + self.prior.horizon - len(self._prompts(turn.messages).ids[0])

@@ -12,7 +12,7 @@ from credence.core.keys import Key
 from credence.core.protocols import Evidence
 from credence.dialogue.judge import Verdict, judge
 from credence.dialogue.space import Conversation, Utterance
-from credence.dialogue.talk import LONGEST, Message, clean, window
+from credence.dialogue.talk import LONGEST, WINDOW, Message, clean, window
 from credence.dialogue.users import Response, User
 
 Grounding = Callable[[Sequence[Message]], str]
@@ -73,7 +73,7 @@ class DialogueEnv(Env[list[Message], str]):
         satisfaction: Evidence,
         *,
         grounding: Grounding | None = None,
-        context_window: int = 20,
+        context_window: int = WINDOW,
         max_turns: int = 8,
         longest: int = LONGEST,
         key: Key = Key(0),  # noqa: B008 - a Key is a frozen number

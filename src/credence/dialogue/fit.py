@@ -38,8 +38,6 @@ def fitted(codec: object, state: Any, most: int | None) -> Any:  # noqa: ANN401 
         spoken = [i for i, m in enumerate(kept) if m["role"] != "system"]
         if len(spoken) > 1:
             del kept[spoken[0]]
-            while len(kept) > 1 and kept[spoken[0]]["role"] == "assistant":
-                del kept[spoken[0]]
             continue
         longest = max(range(len(kept)), key=lambda i: len(kept[i]["content"]))
         text = kept[longest]["content"]

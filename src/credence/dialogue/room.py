@@ -6,7 +6,7 @@ from typing import Any
 from credence.core.errors import ConfigError
 from credence.core.protocols import Prior, StepPrior
 from credence.core.types import Prompts
-from credence.dialogue.talk import Message, window
+from credence.dialogue.talk import WINDOW, Message, window
 
 
 def room(prior: Prior) -> int | None:
@@ -34,13 +34,13 @@ def encoded(prior: StepPrior, text: str) -> list[int]:
     return [*codec.encode(text), min(prior.ends)]
 
 
-def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]:
+def fitted(prior: StepPrior, messages: Sequence[Message], utterances: int = WINDOW) -> tuple[Message, ...]:
     """The window that ends with the last message, shortened from its beginning until it and a reply fit the model.
 
     Raises:
         ConfigError: the last message does not fit alone.
     """
-    shown = window(messages)
+    shown = window(messages, utterances)
     most = room(prior)
     while True:
         tokens = len(prompts_of(prior, shown).ids[0])
@@ -55,4 +55,4 @@ def fitted(prior: StepPrior, messages: Sequence[Message]) -> tuple[Message, ...]
                 reply=prior.horizon,
                 most=most,
             )
-        shown = window(shown, len(shown) - 2)
+        shown = window(shown, len(shown) - 1)

@@ -83,7 +83,8 @@ def accept(text: str) -> tuple[str, int]:
 def window(said: Sequence[Mapping[str, str]], utterances: int = WINDOW, system: str = "") -> list[Message]:
     """The last `utterances` messages; system messages stand before them all and are not counted.
 
-    It begins with a user's message: an assistant's, whose question has dropped out, drops out with it.
+    With an even number it begins, once the talk is longer, with an answer whose question has dropped out: the oldest
+    drops out, and nothing with it.
 
     Args:
         said: so far.
@@ -92,8 +93,6 @@ def window(said: Sequence[Mapping[str, str]], utterances: int = WINDOW, system: 
     """
     before = [dict(m) for m in said if m["role"] == "system"]
     kept = [dict(m) for m in said if m["role"] != "system"][-utterances:]
-    while kept and kept[0]["role"] != "user":
-        kept.pop(0)
     return ([{"role": "system", "content": system}] if system else []) + before + kept
 
 

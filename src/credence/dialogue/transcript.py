@@ -32,7 +32,7 @@ def as_data(turn: Turn) -> dict[str, Any]:
         "log_q": sum(turn.log_q) if turn.log_q else None,
         "info": dict(turn.info),
         "rating": turn.rating or None,
-        **({"kind": turn.kind, "entries": list(turn.entries)} if turn.law == "knowledge" else {}),
+        **({"kind": turn.kind, "entries": list(turn.entries)} if turn.kind else {}),
     }
 
 

@@ -19,12 +19,13 @@ class Turn:
         log_q: nats of each under what it was sampled from; empty for an answer from knowledge.
         ended: whether the reply came to its own end.
         stopped: whether the user stopped it.
-        law: what answered: "prior", "policy", "reweighted", an engine's name, or "knowledge".
+        law: what answered: "prior", "policy", "reweighted", "realigned", an engine's name, or "knowledge".
         beta: reward units per nat at which it was said; None for the prior.
         info: what the engine tells of it (engines.Answer), or the desk.
         rating: the kind of the last rating, "" without one.
-        kind: what the desk did: "answer", "clarify", "unknown" or "talk"; "" where a model spoke.
-        entries: the questions that the desk's answer rests on.
+        kind: what the desk did: "answer", "clarify", "unknown" or "talk"; "choice" of a law over candidates; "" where
+            a model spoke.
+        entries: the questions that the answer rests on.
     """
 
     number: int

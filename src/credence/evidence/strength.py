@@ -33,6 +33,28 @@ def beta_of(evidence: Evidence) -> float | None:
     return next((part.beta for part in factors(evidence) if isinstance(part, Strong)), None)
 
 
+def times(own: float, beta: float) -> float:
+    """How often a reward counts at `beta` that counts once at its own β.
+
+    Raises:
+        ConfigError: beta is not finite and positive, or the answer is above `STRONGEST` or no finite factor.
+    """
+    if not (beta > 0 and math.isfinite(beta)):
+        raise ConfigError(
+            f"beta={beta}: reward units per nat must be finite and above 0, for example 0.2.", "beta range", beta=beta
+        )
+    if own / beta > STRONGEST or not math.isfinite(beta / own):
+        raise ConfigError(
+            f"beta={beta:g} lies too far from the evidence's own β = {own:g}: r/β would be lost in rounding. Give "
+            f"one of at least {own / STRONGEST:.3g}.",
+            "beta ratio",
+            beta=beta,
+            own=own,
+            least=own / STRONGEST,
+        )
+    return own / beta
+
+
 def at_beta(evidence: Evidence, beta: float) -> Evidence:
     """The same evidence with `beta` for the first piece that has a β; the others' change in the same proportion.
 
@@ -40,13 +62,8 @@ def at_beta(evidence: Evidence, beta: float) -> Evidence:
     tests/unit/test_strength.py.
 
     Raises:
-        ConfigError: beta is not finite and positive, the reward would count more than `STRONGEST` times as much, the
-            change is no finite factor, or no piece has a β.
+        ConfigError: as `times`, or no piece has a β.
     """
-    if not (beta > 0 and math.isfinite(beta)):
-        raise ConfigError(
-            f"beta={beta}: reward units per nat must be finite and above 0, for example 0.2.", "beta range", beta=beta
-        )
     now = beta_of(evidence)
     if now is None:
         raise ConfigError(
@@ -54,17 +71,9 @@ def at_beta(evidence: Evidence, beta: float) -> Evidence:
             "beta nothing",
             beta=beta,
         )
+    times(now, beta)
     if beta == now:
         return evidence
-    if now / beta > STRONGEST or not math.isfinite(beta / now):
-        raise ConfigError(
-            f"beta={beta:g} lies too far from the evidence's own β = {now:g}: r/β would be lost in rounding. Give "
-            f"one of at least {now / STRONGEST:.3g}.",
-            "beta ratio",
-            beta=beta,
-            own=now,
-            least=now / STRONGEST,
-        )
     changed = tuple(_scaled(part, beta / now) for part in factors(evidence))
     return changed[0] if len(changed) == 1 else Product(changed)
 

@@ -88,10 +88,21 @@ class TextCodec:
         return "".join(self.tokenizer.convert_ids_to_tokens(self.begin(prompt if self.style == "raw" else "User:")))
 
     def _chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """The template's own special tokens become tokens; those inside a message stay text."""
+        """The template's own special tokens become tokens; those inside a message stay text.
+
+        A window may begin with an answer. A template that insists on a user's message first is not shown that answer.
+        """
+        from jinja2 import TemplateError
+
         marks = [f"\x00{i}\x00" for i in range(len(messages))]
         blank = [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)]
-        text = str(self.tokenizer.apply_chat_template(blank, tokenize=False, add_generation_prompt=True))
+        try:
+            text = str(self.tokenizer.apply_chat_template(blank, tokenize=False, add_generation_prompt=True))
+        except TemplateError:
+            first = next((i for i, m in enumerate(messages) if m["role"] != "system"), 0)
+            if messages[first]["role"] != "assistant" or first + 1 == len(messages):
+                raise
+            return self._chat([*messages[:first], *messages[first + 1 :]])
         ids: list[int] = []
         for mark, message in zip(marks, messages, strict=True):
             before, found, text = text.partition(mark)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from credence.core.progress import no_tick
+from credence.core.protocols import StepPrior
 from credence.core.types import Prompts
 from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.dialogue.room import prompts_of
@@ -11,7 +12,6 @@ from credence.dialogue.stream import as_row
 from credence.dialogue.turn import Turn
 from credence.evidence.feedback import Head
 from credence.prior.features import Centred
-from credence.prior.reshape import Reshaped
 from credence.study.opinions import FeedbackSettings, Taught, centred, hear, learn, ratings_print, readings
 
 
@@ -40,7 +40,7 @@ class Approval:
     """
 
     store: FeedbackStore
-    prior: Reshaped
+    prior: StepPrior
     model: str
     settings: FeedbackSettings = field(default_factory=FeedbackSettings)
     taught: Taught | None = None

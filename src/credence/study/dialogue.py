@@ -17,13 +17,13 @@ from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.candidates import CandidatePolicy, CandidatePrior
 from credence.dialogue.lessons import Learnt, Lessons, gains, learn
 from credence.dialogue.rollout import Talk, converse
-from credence.learn.checkpoint import save_json
 from credence.learn.loop import Record
 from credence.prior.export import export_policy
 from credence.prior.policy import LMPolicy
 from credence.report.dialogue import render
 from credence.report.talks import TalkReport
 from credence.study import resumption
+from credence.study.choosing import save_choosing
 from credence.study.dialogue_config import DialogueConfig
 from credence.study.folder import RunFolder, alone
 from credence.study.live import Live, duration
@@ -279,7 +279,7 @@ class _Run:
                 folder.mkdir()
                 (folder / "README.md").write_text(card, encoding="utf-8")
             if isinstance(policy, CandidatePolicy):
-                save_json(folder / "weights.json", policy.named())
+                save_choosing(folder, policy)
         self.exported = True
 
 

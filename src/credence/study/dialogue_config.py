@@ -26,8 +26,10 @@ class UsersConfig(Section):
     )
     rewordings: str = Field(
         "",
-        description="a .csv of the same questions in other words (columns text, entry, and perhaps language), which "
-        "users then ask in; empty: all ask in the source's own words",
+        examples=["my_questions.csv"],
+        description="a .csv of the same questions as people ask them (columns text, entry: the source's own question "
+        "or its entry's name, and perhaps language), so that users do not all ask in the source's own words, in which "
+        "answers are found more easily than in people's; left out: they do",
     )
     train: int = Field(0, ge=0, description="users to learn from; 0: all that the other two leave")
     validation: Count = Field(8, description="users that choose the best policy")
@@ -93,7 +95,11 @@ class LearnConfig(WeightsConfig):
 class JudgeConfig(Section):
     """The ruler: before and after, on the held-out users."""
 
-    rollouts: Annotated[int, Field(ge=2)] = Field(4, description="dialogues with each held-out user, before and after")
+    rollouts: Annotated[int, Field(ge=2)] = Field(
+        4,
+        description="dialogues with each held-out user, before and after; the intervals see by them how much dialogues "
+        "of one user differ",
+    )
     transcripts: int = Field(4, ge=0, description="held-out users whose dialogues are shown side by side")
 
 

@@ -12,13 +12,13 @@ import torch
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.progress import no_tick
+from credence.core.protocols import StepPrior
 from credence.core.types import Completions, Prompts, concat
 from credence.dialogue.feedback import Rating
 from credence.dialogue.room import encoded, prompts_of
 from credence.dialogue.stream import as_row
 from credence.evidence.feedback import Feedback, Head, Opinions, Rule, fit_head, load_head
 from credence.prior.features import Centred, PooledHidden, Raw, language_model
-from credence.prior.reshape import Reshaped
 from credence.study.stored import read_json
 
 FILE = "feedback.json"
@@ -79,7 +79,7 @@ class Heard:
     context: tuple[int, ...]
 
 
-def hear(ratings: Sequence[Rating], prior: Reshaped, model: str) -> Heard:
+def hear(ratings: Sequence[Rating], prior: StepPrior, model: str) -> Heard:
     """Ratings as rows. Tokens of this model are taken as they were sampled; other models' replies are read as text.
 
     Raises:
@@ -112,7 +112,7 @@ def hear(ratings: Sequence[Rating], prior: Reshaped, model: str) -> Heard:
     )
 
 
-def raw_features(name: str, prior: Reshaped) -> Raw:
+def raw_features(name: str, prior: StepPrior) -> Raw:
     """The features of this name.
 
     Raises:
@@ -127,7 +127,7 @@ def raw_features(name: str, prior: Reshaped) -> Raw:
     return ReplyVectors(load_embedder(name).embed)
 
 
-def centred(settings: FeedbackSettings, prior: Reshaped) -> Centred:
+def centred(settings: FeedbackSettings, prior: StepPrior) -> Centred:
     """The features that a head was, or will be, fitted on."""
     return Centred(raw_features(settings.features, prior), prior, Key(settings.seed).fold("feedback"))
 
@@ -164,7 +164,7 @@ def readings(heard: Heard) -> int:
 def learn(
     heard: Heard,
     settings: FeedbackSettings,
-    prior: Reshaped,
+    prior: StepPrior,
     features: Centred | None = None,
     tick: Callable[[], None] = no_tick,
 ) -> tuple[Feedback, Opinions, torch.Tensor]:
@@ -232,6 +232,6 @@ class Taught:
             ) from None
 
 
-def taught_evidence(taught: Taught, prior: Reshaped) -> Feedback:
+def taught_evidence(taught: Taught, prior: StepPrior) -> Feedback:
     """The evidence of an update, as it was trained on."""
     return as_evidence(taught.head, taught.settings, centred(taught.settings, prior))

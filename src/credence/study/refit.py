@@ -15,8 +15,8 @@ from credence.study import build, resumption
 from credence.study.config import RunConfig
 from credence.study.folder import alone
 from credence.study.live import Live
-from credence.study.opinions import FILE, FeedbackSettings, hear
-from credence.study.refit_basis import ANEW, FAST, KIND, Basis, Budget, folders, learnt_from, manifest_of
+from credence.study.opinions import FeedbackSettings, hear
+from credence.study.refit_basis import ANEW, FAST, KIND, Basis, Budget, folders, learnt_before, learnt_from, manifest_of
 from credence.study.refit_report import Refitted
 from credence.study.refit_work import LOAD, PARTS, Work
 from credence.study.session import Session, begun
@@ -95,10 +95,8 @@ def refit(
 
 def _learnt(store: FeedbackStore, basis: Basis, folder: Path | None, resume: bool) -> Path | None:
     """Where just this was learnt before; one that was killed after its last word is marked as learnt now."""
-    known = [Path(done.folder) for done in reversed(store.refits()) if done.fingerprint == basis.digits]
-    for place in known:
-        if (place / "policy/config.json").exists() and (place / FILE).exists():
-            return place
+    if (place := learnt_before(store, basis.digits, "config.json")) is not None:
+        return place
     last = folder or folders(basis.config)[0] if resume else None
     if last is None or not learnt_from(last, basis.digits):
         return None

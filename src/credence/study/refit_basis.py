@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from credence.core.errors import ConfigError
-from credence.dialogue.feedback import Rating
+from credence.dialogue.feedback import FeedbackStore, Rating
 from credence.study.config import RunConfig
 from credence.study.folder import MANIFEST
+from credence.study.job import LongJob
 from credence.study.opinions import FILE, FeedbackSettings, ratings_print
 from credence.study.resumption import reward_files
 from credence.study.stored import read_json
@@ -115,7 +116,13 @@ def _count(n: int) -> str:
     return "1 was" if n == 1 else f"{n} were"
 
 
-def folders(config: RunConfig, runs: Path = Path("runs")) -> tuple[Path | None, Path]:
+def learnt_before(store: FeedbackStore, digits: str, file: str) -> Path | None:
+    """The folder of an update that rested on the same, and whose policy/`file` is still there."""
+    places = (Path(done.folder) for done in reversed(store.refits()) if done.fingerprint == digits)
+    return next((p for p in places if (p / "policy" / file).exists() and (p / FILE).exists()), None)
+
+
+def folders(config: LongJob, runs: Path = Path("runs")) -> tuple[Path | None, Path]:
     """The latest of runs/<name>-feedback-<k>, if there is one, and the first that is free after it."""
     name, k = config.name.partition("-feedback-")[0], 1
     while (runs / f"{name}-feedback-{k}").exists():

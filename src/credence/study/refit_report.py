@@ -44,6 +44,7 @@ class Refitted:
         contexts: distinct rated prompts.
         numbers: estimates by name, with 95 % intervals (feedback.json holds them; docs/chat.md says what they are).
         changes: rated replies before and after.
+        passed: ratings that could not be read here: of other replies, or with a better text that cannot be said.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Refitted:
     contexts: int = 0
     numbers: Mapping[str, Estimate] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    passed: int = 0
 
 
 def changes_of(

@@ -10,7 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from credence.core.errors import ConfigError, CredenceError, MissingExtraError, nearest
-from credence.core.protocols import Evidence
+from credence.core.protocols import Evidence, StepPrior
+from credence.dialogue.choice import Chooser
+from credence.dialogue.talk import WINDOW
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
 from credence.evidence.strength import factors
@@ -25,6 +27,11 @@ from credence.study.toml import load_config
 
 HORIZON = 48
 """Most tokens of a reply where no run says another number."""
+
+WEIGHTS = "weights.json"
+"""In policy/: a law over candidates, its weights by feature."""
+ANSWERS = "answers.json"
+"""Beside it: the answers that it chooses among, so that it needs no source to talk."""
 
 AGAIN = {
     "run": "credence run CONFIG --resume",
@@ -42,7 +49,7 @@ class Served:
     """What can be talked to.
 
     Attributes:
-        prior: at its temperature.
+        prior: at its temperature; of a law over candidates the base measure.
         policy: trained on it; None where the prior speaks alone.
         evidence: what the run called good, with the feedback that it was taught; None where it cannot be had.
         config: settings of the run (or the given ones).
@@ -50,20 +57,34 @@ class Served:
         source: what to call it on the screen.
         law: fingerprint of the policy's weights, "" without one.
         notes: what the user should know, as (name of a sentence, what to put in) for the surface to word.
+        chooser: the law over candidates, where that is what was learnt.
+        utterances: that it was shown in training.
     """
 
-    prior: Reshaped
-    policy: Reshaped | None
+    prior: StepPrior
+    policy: StepPrior | None
     evidence: Evidence | None
     config: RunConfig
     taught: Taught | None
     source: str
     law: str
     notes: tuple[Note, ...] = field(default=())
+    chooser: Chooser | None = None
+    utterances: int = WINDOW
+
+    @property
+    def model(self) -> str:
+        """What ratings call the one who spoke: the prior's model, or the run whose answers were chosen among."""
+        return self.config.prior.model if self.chooser is None else Path(self.source).name
 
 
-def find_policy(given: str, runs: Path = Path("runs")) -> Path:
+def find_policy(given: str, runs: Path = Path("runs"), choosing: bool = False) -> Path:
     """The folder of a run or an exported model that speaks: as given, or a name under runs/.
+
+    Args:
+        given: a folder or a name.
+        runs: where names are looked for.
+        choosing: whether a law over candidates will do; else it is refused.
 
     Raises:
         ConfigError: no such folder (with the nearest names); a run of another kind, or one that has saved no policy.
@@ -79,11 +100,14 @@ def find_policy(given: str, runs: Path = Path("runs")) -> Path:
             given=given,
             **({"known": names} if known else {}),
         )
-    if (found / "policy/weights.json").exists():
+    if (found / WEIGHTS).exists() and found.name == "policy":
+        found = found.parent
+    if (found / "policy" / WEIGHTS).exists():
+        if choosing:
+            return found
         raise ConfigError(
-            f"{found} learnt to choose among answers looked up (policy/weights.json): that law has no words of "
-            "its own, so it holds no conversation here. Its dialogues: transcripts.jsonl; ask the knowledge itself: "
-            "credence chat --knowledge SOURCE",
+            f"{found} learnt to choose among answers looked up (policy/{WEIGHTS}): that law gives no probability to "
+            f"other texts. Talk to it: credence chat --policy {found}",
             "policy chooses",
             folder=found,
         )
@@ -164,7 +188,9 @@ def run_config(folder: Path, config: Path | None = None) -> RunConfig:
 def fingerprint(folder: Path) -> str:
     """Sixteen hexadecimal digits of the weights: the same law, the same digits. Cost: reads them once."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted([*folder.glob("*.safetensors"), *(folder / name for name in (WEIGHTS, ANSWERS))]):
+        if not file.exists():
+            continue
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "blake2b").digest())
     return digest.hexdigest()
@@ -193,7 +219,7 @@ def open_run(folder: Path, config: Path | None, horizon: int | None, device: str
         extra = taught_evidence(taught, prior)
         evidence = extra if evidence is None else Product((*factors(evidence), extra))
     notes += [("no evidence", trouble)] if trouble is not None else []
-    notes += _stopped(folder)
+    notes += stopped(folder)
     return Served(prior, policy, evidence, settings, taught, str(folder), fingerprint(folder / "policy"), tuple(notes))
 
 
@@ -204,17 +230,7 @@ def open_dialogue(folder: Path, horizon: int | None, device: str | None) -> Serv
         ConfigError: settings of another version.
         BackendError: a model's files cannot be read.
     """
-    try:
-        given = DialogueConfig.model_validate_json(json.dumps(_manifest(folder).get("config")))
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ConfigError(
-            f"{folder / 'manifest.json'}: {place}: {error.errors()[0]['msg']}. The run was made by another version of "
-            f"credence; talk to its policy alone: --policy {folder / 'policy'}",
-            "policy version",
-            folder=folder,
-            place=place,
-        ) from None
+    given = dialogue_config(folder, f"talk to its policy alone: --policy {folder / 'policy'}")
     changed: dict[str, Any] = {"horizon": horizon} if horizon else {}
     changed |= {"device": device} if device else {}
     settings = load_config(None).model_copy(update={"prior": given.prior})
@@ -223,8 +239,30 @@ def open_dialogue(folder: Path, horizon: int | None, device: str | None) -> Serv
     notes: list[Note] = [("references", "")]
     notes += [("looked up", given.talk.knowledge)] if given.talk.knowledge else []
     notes += [("longer", str(horizon))] if horizon and horizon != given.prior.horizon else []
-    notes += _stopped(folder)
-    return Served(prior, policy, None, settings, None, str(folder), fingerprint(folder / "policy"), tuple(notes))
+    notes += stopped(folder)
+    return Served(
+        prior, policy, None, settings, None, str(folder), fingerprint(folder / "policy"), tuple(notes),
+        utterances=given.talk.context_window,
+    )  # fmt: skip
+
+
+def dialogue_config(folder: Path, instead: str) -> DialogueConfig:
+    """The settings of a dialogue run, from its manifest.
+
+    Raises:
+        ConfigError: settings of another version; `instead` says what to do then.
+    """
+    try:
+        return DialogueConfig.model_validate_json(json.dumps(_manifest(folder).get("config")))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(
+            f"{folder / 'manifest.json'}: {place}: {error.errors()[0]['msg']}. The run was made by another version of "
+            f"credence; {instead}",
+            "policy version",
+            folder=folder,
+            place=place,
+        ) from None
 
 
 def _policy(folder: Path, settings: RunConfig) -> Reshaped:
@@ -236,7 +274,7 @@ def _policy(folder: Path, settings: RunConfig) -> Reshaped:
     return reshape(model, given.temperature)
 
 
-def _stopped(folder: Path) -> list[Note]:
+def stopped(folder: Path) -> list[Note]:
     """Whether the run came to its end: a policy that was saved before is one, and it is said."""
     return [] if _manifest(folder).get("status", "done") == "done" else [("stopped", "")]
 
@@ -291,7 +329,8 @@ def open_model(folder: Path, given: Served) -> Served:
         str(folder), horizon=prior.horizon, system=prior.system, style=prior.style, device=prior.device,
         dtype=getattr(torch, prior.dtype),
     )  # fmt: skip
-    base: Any = given.prior.inner
+    whole: Any = given.prior
+    base = whole.inner
     if model.ends != base.ends or model.codec.encode("a b 你") != base.codec.encode("a b 你"):
         raise ConfigError(
             f"{folder} speaks other tokens than the prior {prior.model!r}, so no log π/π0 exists between them. Name "

@@ -74,12 +74,14 @@ def world(config: DialogueConfig) -> World:
     people = crowd(
         goals, Key(config.seed), given.train, given.validation, given.heldout, given.patience, given.strictness
     )
-    found = _retriever(config) if config.talk.knowledge else None  # files first: rewards and models take longer
+    found = None
+    if config.talk.knowledge:  # files first: rewards and models take longer
+        found = retriever_of(config, read_knowledge(config.talk.knowledge, config.folder).entries)
     answers = [goal.answer for goal in goals]
     evidence = build.evidence(config, answers)
     satisfaction = Reward(load_function(given.satisfaction, config.folder, answers), 1.0, name="satisfaction")
     if config.candidates is not None and found is not None:
-        prior = _candidates(config, config.candidates, found)
+        prior = candidates(config, config.candidates, found)
         return World(people, evidence, satisfaction, None, prior, candidate_policy(prior))
     grounding = None if found is None else _facts(config, found)
     prior = build.prior(config)
@@ -114,10 +116,10 @@ def check_together(config: DialogueConfig) -> None:
         raise ConfigError("talk.system needs {knowledge}, where the answers found are put.")
 
 
-def _retriever(config: DialogueConfig) -> Retriever:
-    known = read_knowledge(config.talk.knowledge, config.folder)
+def retriever_of(config: DialogueConfig, entries: Sequence[Entry]) -> Retriever:
+    """These entries, found as the settings say."""
     embedder = Grams() if config.talk.embedder == "grams" else load_embedder(config.talk.embedder)
-    return Retriever(known.entries, embedder)
+    return Retriever(tuple(entries), embedder)
 
 
 def _facts(config: DialogueConfig, retriever: Retriever) -> Facts:
@@ -131,7 +133,8 @@ def _policy(config: DialogueConfig, prior: Reshaped) -> LMPolicy:
     return policy
 
 
-def _candidates(config: DialogueConfig, given: CandidatesConfig, retriever: Retriever) -> CandidatePrior:
+def candidates(config: DialogueConfig, given: CandidatesConfig, retriever: Retriever) -> CandidatePrior:
+    """The base measure over the retriever's answers."""
     every = versions([e.answer for e in retriever.entries], given.chars)
     fluency = _fluency(config) if given.score else None
     return CandidatePrior(every, retriever, min(given.count, len(every)), given.rho, given.temperature, fluency)
@@ -146,6 +149,7 @@ def _fluency(config: DialogueConfig) -> Fluency:
     model = build.model(config)
     codec = model.codec
     beginning = 24  # characters: about 60 tokens of a model that was not made for Chinese
+    most = 400  # characters of a question: every model reads that many, and no user's question here has more
 
     known: dict[tuple[str, str], float] = {}
 
@@ -158,7 +162,7 @@ def _fluency(config: DialogueConfig) -> Fluency:
             ids = torch.tensor([r + [0] * (width - len(r)) for r in rows])
             mask = torch.tensor([[True] * len(r) + [False] * (width - len(r)) for r in rows])
             said = Completions(ids, mask, mask[:, 0], torch.zeros(len(rows), dtype=torch.long))
-            nats = model.score(codec.prompts([question]), said).sum(-1).tolist()
+            nats = model.score(codec.prompts([question[:most]]), said).sum(-1).tolist()
             known.update({(question, text): n / len(text) for text, n in zip(new, nats, strict=True)})
         return [known[question, text] for text in cut]
 

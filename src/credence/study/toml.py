@@ -20,6 +20,9 @@ from credence.study.learner import LearnerConfig
 from credence.study.section import Section
 
 PROFILES = ("fast", "long")
+NONE = "none"
+"""What --set writes to take an optional setting or table out: TOML has no word for it."""
+_BOUNDS = {f"{how}_than{equal}" for how in ("greater", "less") for equal in ("", "_equal")}
 Table = dict[str, Any]
 CHEERFUL: Table = {"reward": {"fn": "vader", "beta": 0.1, "bound": 1.0, "on_prefix": True}}
 """The evidence that commands use where no file is given."""
@@ -30,7 +33,8 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
 
     Args:
         path: a TOML file; None takes the defaults with VADER's sentiment at beta 0.1.
-        overrides: "evidence.reward.beta=0.2", values in TOML syntax (a bare word is a string). They win.
+        overrides: "evidence.reward.beta=0.2", values in TOML syntax (a bare word is a string; none takes a setting or
+            table out that may be missing). They win.
         profile: "", "fast" or "long": the file's table of that name overrides the rest.
 
     Raises:
@@ -74,7 +78,7 @@ def _read_table(
             raise ConfigError(f"{path} has no [{profile}] table, so --{profile} has nothing to change. Add one.")
         table = merge(table, known[profile] or {})
     for override in overrides:
-        table = _override(table, override)
+        table = _override(kind, table, override)
     return table, folder
 
 
@@ -94,12 +98,19 @@ def merge(base: Table, changes: Table) -> Table:
     return out
 
 
-def _override(table: Table, override: str) -> Table:
+def _override(kind: type[Placed], table: Table, override: str) -> Table:
     path, equals, text = override.partition("=")
     keys = [k.strip() for k in path.split(".")]
     if not equals or not all(keys):
         raise ConfigError(f"--set {override}: write key=value, such as evidence.reward.beta=0.2.")
-    return _placed(table, keys, _value(text.strip()), override)
+    value = None if text.strip() == NONE and _optional(kind, keys) else _value(text.strip())
+    return _placed(table, keys, value, override)
+
+
+def _optional(kind: type[Placed], keys: Sequence[str]) -> bool:
+    """Whether the setting may be left out altogether: a table that changes how things are done, a bound."""
+    field = section(keys[:-1], kind).model_fields.get(keys[-1])
+    return field is not None and type(None) in get_args(field.annotation)
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any TOML value
@@ -169,6 +180,9 @@ def _sentence(root: type[Section], kind: str, loc: tuple[int | str, ...], messag
         return f"{dotted} is missing: {field.description}."
     message = message.removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     needed = message if kind == "value_error" else f"{message} is needed"
+    if kind in _BOUNDS:  # why there is a bound is seen from what the setting means
+        field = section(loc[:-1], root).model_fields.get(str(loc[-1]))
+        needed += f". It is: {field.description}" if field is not None and field.description else ""
     if kind == "string_type" and isinstance(given, bool | int | float):
         text = f'{dotted}="{toml_value(given)}"'
         needed += f"; in quotes it is one: {text}, on the command line --set '{text}'"
@@ -293,4 +307,5 @@ def _setting(name: str, field: FieldInfo, given: Table) -> str:
     default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
     value = given.get(name, default)
     examples = field.examples or [None]
-    return f"# {name} = {toml_value(examples[0])}" if value is None else f"{name} = {toml_value(value)}"
+    unset = value is None or (value == "" and field.examples)
+    return f"# {name} = {toml_value(examples[0])}" if unset else f"{name} = {toml_value(value)}"

@@ -57,8 +57,9 @@ def dialogue_gradient(dialogue: Sequence[int], turn: Sequence[int], user: Sequen
 
     loss = −(1/N) Σ_rows (D − b) Σ_tokens log π, on turns that the policy itself drew. `log_lik` of a row is its r_t.
 
-    Info (nats, means over the N dialogues): j, E[Σ(r − k)], J/β; reward, E[Σ r]; kl, E[Σ k]; kl_turn, Σ k over turns;
-    turns, turns a dialogue; advantage_sd, of D − b over rows. Means of the evidence's readings over turns.
+    Info (nats, means over the N dialogues): j, E[Σ(r − k)], which is J/β, not J; reward, E[Σ r]; kl, E[Σ k]; kl_turn,
+    Σ k over turns; turns, turns a dialogue; advantage_sd, of D − b over rows. Means of the evidence's readings over
+    turns.
 
     Args:
         dialogue: which dialogue each row belongs to, 0 to N − 1.
