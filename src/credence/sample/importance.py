@@ -5,7 +5,7 @@ functions of them (`rejection.accept`, `best_of_n.pick`), so that draws paid for
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -92,8 +92,7 @@ class Importance:
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED_Z
 
     def __post_init__(self) -> None:
-        if self.probe < 0:
-            raise ConfigError(f"probe={self.probe}: a number of replies, 0 for no test of the proposal, is needed.")
+        check_probe(self.probe)
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """n weighted draws a prompt, prompt-major."""
@@ -110,12 +109,41 @@ class Importance:
             tokens *= 2
         log_z, se, ess = log_z_from(log_w, completions.prompt, len(prompts))
         status = tuple(Status.DEGENERATE if dead else Status.OK for dead in torch.isneginf(log_z).tolist())
-        info = {"ess": ess}
-        if proposal is not prior and self.probe > 0:
-            lost, info["missed"], spent = reach(proposal, key.fold("probe"), posterior, prompts, self.probe)
-            status, tokens = unreached(status, lost), tokens + spent
-        cost = Cost(tokens, time.process_time() - began)
-        return Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, info, readings)
+        cost, info = Cost(tokens, time.process_time() - began), {"ess": ess}
+        draws = Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, info, readings)
+        return probed(draws, self.proposal, posterior, self.probe)
+
+
+def check_probe(probe: int) -> None:
+    """Refuse a number of probes below 0.
+
+    Raises:
+        ConfigError: names it.
+    """
+    if probe < 0:
+        raise ConfigError(f"probe={probe}: a number of replies, 0 for no test of the proposal, is needed.")
+
+
+def probed(draws: Draws, proposal: Prior | None, posterior: Target, probe: int) -> Draws:
+    """The draws with what is seen of their proposal's reach: Status.UNREACHED, info["missed"], and what it cost.
+
+    As they are where there is no proposal of its own, or probe is 0. A prompt that stands there several times (as many
+    runs of it do) is probed once.
+    """
+    if proposal is None or proposal is posterior.prior or probe == 0:
+        return draws
+    began, prompts = time.process_time(), draws.prompts
+    names = [ids if not prompts.columns else b for b, ids in enumerate(prompts.ids)]
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    once = prompts.take([names.index(name) for name in place])
+    lost, missed, tokens = reach(proposal, draws.key.fold("probe"), posterior, once, probe)
+    each = torch.tensor([place[name] for name in names], device=lost.device)
+    return replace(
+        draws,
+        status=unreached(draws.status, lost[each]),
+        cost=draws.cost + Cost(tokens, time.process_time() - began),
+        info={**draws.info, "missed": missed[each]},
+    )
 
 
 def reach(
