@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from credence.core.errors import ConfigError
+from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Sampler
 from credence.core.status import Status
@@ -84,6 +84,13 @@ def test_nothing_possible_has_the_status_of_its_kind(engine: Sampler) -> None:
     wanted = Status.EMPTY if isinstance(engine, Rejection | QuasiRejection) else Status.DEGENERATE
     assert draws.status == (wanted, wanted)
     assert draws.log_z.tolist() == [-math.inf, -math.inf]
+
+
+@every
+def test_no_draws_and_no_prompts_are_refused(engine: Sampler) -> None:
+    for prompts, n in ((two_prompts(), 0), (two_prompts().take([]), 2)):
+        with pytest.raises(ShapeError, match="at least 1"):
+            engine.draw(Key(1), toy_two(), prompts, n)
 
 
 def test_a_reward_is_called_once_for_each_final_text() -> None:

@@ -18,10 +18,12 @@ from credence.prior.reshape import reshape
 from credence.prior.table import TablePrior
 from credence.prior.tabular import tabular_policy
 from credence.sample.importance import Importance
+from credence.sample.independent_mh import IndependentMH
 from credence.sample.particle_gibbs import ParticleGibbs
 from credence.sample.quasi_rejection import QuasiRejection
 from credence.sample.smc import SMC
 from credence.sample.speculative import Speculative
+from credence.sample.suffix_mh import SuffixMH
 from tests.toys import EOS, HORIZON, prior_logits, toy_a, toy_policy, toy_prior, toy_prompts
 
 
@@ -92,6 +94,16 @@ def test_every_engine_with_a_proposal_says_what_it_cannot_reach(engine: Callable
     assert blind.cost.tokens < found.cost.tokens
     with pytest.raises(ConfigError, match="probe=-1"):
         engine(proposal=toy_policy(), probe=-1)
+
+
+@pytest.mark.parametrize(
+    "engine", [Importance, SMC, QuasiRejection, SuffixMH, IndependentMH, partial(Speculative, toy_prior())]
+)
+def test_a_proposal_of_another_vocabulary_is_refused(engine: Callable[..., Sampler]) -> None:
+    """It ends by the same token within the same horizon: nothing else tells it from a law on the prior's replies."""
+    wider = TablePrior(lambda _: [0.0] * 4, 4, EOS, HORIZON)
+    with pytest.raises(ConfigError, match=r"the proposal reads another vocabulary than the prior \(4 against 3 tokens"):
+        engine(proposal=wider).draw(Key(1), toy_a(), toy_prompts(), 40)
 
 
 def test_a_proposal_that_reaches_everything_is_not_accused() -> None:

@@ -12,16 +12,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from credence.core.errors import ConfigError
+from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.status import Status
 from credence.core.types import Cost, Draws, Prompts
 from credence.evidence.product import measure
+from credence.prior.agreement import same_completions
 from credence.prior.reshape import Reshaped
 
 PROBE = 32
 """Replies of the prior a prompt on which the reach of a proposal is tested."""
+
+PROPOSED = ("prior", "proposal")
+"""What messages call the two where a weight between them is asked for."""
 
 
 def log_sum_exp_by(values: Float[Tensor, " R"], group: Int[Tensor, " R"], groups: int) -> Float[Tensor, " groups"]:
@@ -80,7 +84,8 @@ class Importance:
         probe: replies of the prior a prompt on which the proposal's reach is tested; 0 tests nothing.
 
     Raises:
-        ConfigError: the proposal ends by other tokens or is cut elsewhere; probe below 0.
+        ConfigError: the proposal speaks other tokens, ends by others or is cut elsewhere; probe below 0.
+        ShapeError: n below 1, or no prompt.
 
     Cost: n draws a prompt; with a proposal of its own, n scorings by the prior, and `probe` draws of the prior scored
     by the proposal. Source: SCIENCE 5; tested in tests/statistical/test_draws.py, the probe in
@@ -97,10 +102,12 @@ class Importance:
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """n weighted draws a prompt, prompt-major."""
         began = time.process_time()
+        if n < 1 or len(prompts) == 0:
+            raise ShapeError(f"n={n} draws of {len(prompts)} prompts were asked for: at least 1 of each is needed.")
         prior = posterior.prior
         proposal = prior if self.proposal is None else self.proposal
         if proposal is not prior:
-            same_leaves(prior, proposal)
+            same_completions(prior, proposal, PROPOSED)
         completions, log_q = proposal.sample(key, prompts, n)
         log_w, readings = measure(posterior.evidence, prompts, completions)
         tokens = int(completions.mask.sum())
@@ -176,17 +183,3 @@ def truncated(law: Prior) -> bool:
             return True
         law = law.inner
     return False
-
-
-def same_leaves(prior: Prior, proposal: Prior) -> None:
-    """Refuse a proposal whose completions are not the prior's: other end tokens, or cut at another horizon.
-
-    Raises:
-        ConfigError: with both settings.
-    """
-    if prior.ends != proposal.ends or prior.horizon != proposal.horizon:
-        raise ConfigError(
-            f"the proposal ends by {sorted(proposal.ends)} within {proposal.horizon} tokens, the prior by "
-            f"{sorted(prior.ends)} within {prior.horizon}: their completions differ, so no weight between them exists. "
-            "Give the proposal the prior's end tokens and horizon."
-        )

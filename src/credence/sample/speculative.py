@@ -21,7 +21,7 @@ from credence.evidence.product import measure
 from credence.prior.agreement import same_completions, same_width
 from credence.prior.reading import Reading, open_reading
 from credence.prior.steps import ROWS, Concurrent, row_numbers
-from credence.sample.importance import PROBE, check_probe, log_z_from, probed, same_leaves
+from credence.sample.importance import PROBE, PROPOSED, check_probe, log_z_from, probed
 
 _NAMES = ("target", "draft")
 
@@ -282,7 +282,7 @@ class Speculative:
                 f"speculative sampling judges tokens one by one, and {type(proposal).__name__} cannot be stepped: use "
                 "Importance there."
             )
-        same_leaves(prior, proposal)
+        same_completions(prior, proposal, PROPOSED)
         found = speculate(proposal, self.draft, key, prompts, n, self.ahead)
         completions = found.completions
         log_w, readings = measure(posterior.evidence, prompts, completions)
