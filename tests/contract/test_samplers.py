@@ -37,7 +37,7 @@ from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_p
 ENGINES = {
     "importance": (Importance(), Guarantee.UNBIASED_Z),
     "importance, proposal": (Importance(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
-    "rejection": (Rejection(bound=2.0), Guarantee.EXACT),
+    "rejection": (Rejection(bound=2.0, most=1000), Guarantee.EXACT),
     "best of 3": (BestOfN(3), Guarantee.BIASED),
     "quasi-rejection": (QuasiRejection(bound=0.5, most=400), Guarantee.BIASED),
     "quasi-rejection, chosen bound, proposal": (

@@ -78,17 +78,19 @@ def test_what_a_proposal_cannot_reach_is_seen_and_sized() -> None:
     assert quasi.status == (Status.UNREACHED,)
 
 
-@pytest.mark.parametrize("engine", [SMC, ParticleGibbs, partial(Speculative, toy_prior())])
+@pytest.mark.parametrize(
+    "engine", [partial(SMC, 4, 2), partial(ParticleGibbs, 3, 2, 0), partial(Speculative, toy_prior())]
+)
 def test_every_engine_with_a_proposal_says_what_it_cannot_reach(engine: Callable[..., Sampler]) -> None:
     """Else E[Ẑ] = Z·p*(q > 0), 1.2 nats too low here, with a small ± and no word. Many runs of a prompt: one probe."""
     prompts = toy_prompts().take([0, 0, 0])
     lame, whole = (engine(proposal=law) for law in (never_ends_on_a(), toy_policy()))
-    found = lame.draw(Key(1), toy_a(), prompts, 8)
+    found = lame.draw(Key(1), toy_a(), prompts, 4)
     assert found.status == (Status.UNREACHED,) * 3
     assert found.info["missed"].tolist() == [found.info["missed"][0]] * 3
     assert float(found.info["missed"][0]) == pytest.approx(0.69, abs=0.3)
     assert whole.draw(Key(1), toy_a(), prompts, 4).status == (Status.OK,) * 3
-    blind = engine(proposal=never_ends_on_a(), probe=0).draw(Key(1), toy_a(), prompts, 8)
+    blind = engine(proposal=never_ends_on_a(), probe=0).draw(Key(1), toy_a(), prompts, 4)
     assert (blind.status, "missed" in blind.info) == ((Status.OK,) * 3, False)
     assert torch.equal(blind.completions.ids, found.completions.ids)  # probes move no draw
     assert blind.cost.tokens < found.cost.tokens
