@@ -12,14 +12,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from pathlib import Path
 
 import pytest
-import torch
 from jaxtyping import install_import_hook
 
 # Before the first import of credence: shapes like Float[Tensor, "R T"] are checked at every call, in tests only.
 # Not in study and cli: pydantic and typer check those, and beartype cannot read pydantic's validators (typing.Self).
 ROOMS = sorted(p.name for p in (Path(__file__).parents[1] / "src/credence").iterdir() if (p / "__init__.py").exists())
 install_import_hook([f"credence.{room}" for room in ROOMS if room not in ("study", "cli")], "beartype.beartype")
-torch.set_num_threads(1)
 
 QUICK = ("unit", "oracle", "contract", "surface")
 
@@ -42,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: without this every collection of garbage walks through torch and transformers again."""
+    """One thread; torch is loaded here, since the process that only hands out tests to others has no need of it.
+
+    What was imported stays: without this every collection of garbage walks through torch and transformers again.
+    """
+    import torch
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()

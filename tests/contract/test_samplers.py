@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from credence.core.errors import ConfigError
+from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Sampler
 from credence.core.status import Status
@@ -37,7 +37,7 @@ from tests.toys import toy_a, toy_policy, toy_prior, toy_prompts, toy_two, two_p
 ENGINES = {
     "importance": (Importance(), Guarantee.UNBIASED_Z),
     "importance, proposal": (Importance(reshape(toy_two().prior, 1.3)), Guarantee.UNBIASED_Z),
-    "rejection": (Rejection(bound=2.0), Guarantee.EXACT),
+    "rejection": (Rejection(bound=2.0, most=1000), Guarantee.EXACT),
     "best of 3": (BestOfN(3), Guarantee.BIASED),
     "quasi-rejection": (QuasiRejection(bound=0.5, most=400), Guarantee.BIASED),
     "quasi-rejection, chosen bound, proposal": (
@@ -84,6 +84,13 @@ def test_nothing_possible_has_the_status_of_its_kind(engine: Sampler) -> None:
     wanted = Status.EMPTY if isinstance(engine, Rejection | QuasiRejection) else Status.DEGENERATE
     assert draws.status == (wanted, wanted)
     assert draws.log_z.tolist() == [-math.inf, -math.inf]
+
+
+@every
+def test_no_draws_and_no_prompts_are_refused(engine: Sampler) -> None:
+    for prompts, n in ((two_prompts(), 0), (two_prompts().take([]), 2)):
+        with pytest.raises(ShapeError, match="at least 1"):
+            engine.draw(Key(1), toy_two(), prompts, n)
 
 
 def test_a_reward_is_called_once_for_each_final_text() -> None:

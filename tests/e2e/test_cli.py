@@ -179,6 +179,8 @@ def test_sample_stops_by_its_rules(byte_rewards: str) -> None:
     assert [p["stopped_by"] for p in found["prompts"]] == ["log_z_se", "log_z_se"]
     assert found["guarantee"].endswith("no longer unbiased")
     assert all(p["log_z_se"] <= 0.2 and p["info"]["draws"] == len(p["draws"]) for p in found["prompts"])
+    spent = [p["cost"]["tokens"] for p in found["prompts"]]  # of all prompts together, with the first
+    assert (spent[0] >= sum(d["tokens"] for p in found["prompts"] for d in p["draws"]), spent[1]) == (True, 0)
     assert data(*asked, "--tokens", "1")["prompts"][0]["stopped_by"] == "tokens"
     said = call(*asked, "--se", "0.0001", "--set", "sample.stop.draws=40", "-n", "20").stdout
     assert "stopped by draws after 2 rounds, 40 replies: the standard error of log Z is" in said

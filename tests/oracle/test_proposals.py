@@ -1,6 +1,8 @@
 """Importance sampling from any law: exact where it is the posterior, and honest where it cannot reach it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
+from credence.core.protocols import Sampler
 from credence.core.status import Status
 from credence.diagnose.support import unreached
 from credence.posterior.exact import enumerate_posterior
@@ -15,7 +18,12 @@ from credence.prior.reshape import reshape
 from credence.prior.table import TablePrior
 from credence.prior.tabular import tabular_policy
 from credence.sample.importance import Importance
+from credence.sample.independent_mh import IndependentMH
+from credence.sample.particle_gibbs import ParticleGibbs
 from credence.sample.quasi_rejection import QuasiRejection
+from credence.sample.smc import SMC
+from credence.sample.speculative import Speculative
+from credence.sample.suffix_mh import SuffixMH
 from tests.toys import EOS, HORIZON, prior_logits, toy_a, toy_policy, toy_prior, toy_prompts
 
 
@@ -68,6 +76,36 @@ def test_what_a_proposal_cannot_reach_is_seen_and_sized() -> None:
     assert "cannot make" in draws.status[0].value
     quasi = QuasiRejection(bound=1.0, proposal=never_ends_on_a()).draw(Key(1), toy_a(), toy_prompts(), 5)
     assert quasi.status == (Status.UNREACHED,)
+
+
+@pytest.mark.parametrize(
+    "engine", [partial(SMC, 4, 2), partial(ParticleGibbs, 3, 2, 0), partial(Speculative, toy_prior())]
+)
+def test_every_engine_with_a_proposal_says_what_it_cannot_reach(engine: Callable[..., Sampler]) -> None:
+    """Else E[Ẑ] = Z·p*(q > 0), 1.2 nats too low here, with a small ± and no word. Many runs of a prompt: one probe."""
+    prompts = toy_prompts().take([0, 0, 0])
+    lame, whole = (engine(proposal=law) for law in (never_ends_on_a(), toy_policy()))
+    found = lame.draw(Key(1), toy_a(), prompts, 4)
+    assert found.status == (Status.UNREACHED,) * 3
+    assert found.info["missed"].tolist() == [found.info["missed"][0]] * 3
+    assert float(found.info["missed"][0]) == pytest.approx(0.69, abs=0.3)
+    assert whole.draw(Key(1), toy_a(), prompts, 4).status == (Status.OK,) * 3
+    blind = engine(proposal=never_ends_on_a(), probe=0).draw(Key(1), toy_a(), prompts, 4)
+    assert (blind.status, "missed" in blind.info) == ((Status.OK,) * 3, False)
+    assert torch.equal(blind.completions.ids, found.completions.ids)  # probes move no draw
+    assert blind.cost.tokens < found.cost.tokens
+    with pytest.raises(ConfigError, match="probe=-1"):
+        engine(proposal=toy_policy(), probe=-1)
+
+
+@pytest.mark.parametrize(
+    "engine", [Importance, SMC, QuasiRejection, SuffixMH, IndependentMH, partial(Speculative, toy_prior())]
+)
+def test_a_proposal_of_another_vocabulary_is_refused(engine: Callable[..., Sampler]) -> None:
+    """It ends by the same token within the same horizon: nothing else tells it from a law on the prior's replies."""
+    wider = TablePrior(lambda _: [0.0] * 4, 4, EOS, HORIZON)
+    with pytest.raises(ConfigError, match=r"the proposal reads another vocabulary than the prior \(4 against 3 tokens"):
+        engine(proposal=wider).draw(Key(1), toy_a(), toy_prompts(), 40)
 
 
 def test_a_proposal_that_reaches_everything_is_not_accused() -> None:

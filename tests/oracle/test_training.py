@@ -71,6 +71,7 @@ def test_annealing_beta_ends_at_the_final_target() -> None:
     assert done.best_elbo == pytest.approx(exacts(toy_a(), toy_prompts())[0].log_z, abs=0.01)
 
 
+@pytest.mark.trains
 def test_annealed_dpg_reads_the_evidence_again() -> None:
     """Stored nats of the final target are not used while the target is another."""
     draws = every_sequence(toy_a(), toy_prompts())
@@ -87,6 +88,7 @@ def test_same_key_same_history_bytes() -> None:
     assert json.dumps(first.history) != json.dumps(other.history)
 
 
+@pytest.mark.trains
 def test_a_budget_of_time_changes_no_draw() -> None:
     """The learning rate follows the clock then; which prompts and which uniforms a step uses does not."""
     assert short(7, seconds=1e6).history[0] == short(7).history[0] | {"lr": short(7, seconds=1e6).history[0]["lr"]}

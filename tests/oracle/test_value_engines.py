@@ -151,6 +151,7 @@ def test_soft_sarsa_that_explores_rests_where_its_exploring_policy_is_valued() -
     assert float(off) > 0.01  # and that is not the soft optimum
 
 
+@pytest.mark.trains
 def test_rows_do_not_depend_on_one_another() -> None:
     # Rejects: chance shared between rows, a world whose counters run together.
     mdp = chain()

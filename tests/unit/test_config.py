@@ -1,12 +1,14 @@
 """Configs: what is accepted, what is refused, and in which words."""
 
 import math
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from credence.core.errors import ConfigError
+from credence.study import values
 from credence.study.config import RunConfig
 from credence.study.engines import Engines
 from credence.study.toml import load_config, merge, paths, template, toml_value
@@ -153,6 +155,30 @@ def test_training_refuses_what_only_sampling_can_do() -> None:
     for override in ("evidence.ended.cut=-inf", "evidence.constraint.contains=['a']"):
         with pytest.raises(ConfigError, match=r"forbids replies.*finite nats"):
             load_config(None, [override]).check_training()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("learner='fudge'", "span=2"), "span is no setting of train.value.learner = 'fudge', but of 'path': remove"),
+        (("learner='path'", "cql=0.1"), "cql is no setting of train.value.learner = 'path', but of 'ilql'"),
+        (("tilt=1.0",), "train.value.tilt is a setting of a learner of values, and train.value.learner is none"),
+        (("learner='path'", "span=2", "tilt=1.0"), "with span=2 leave it at 0"),
+    ],
+)
+def test_a_learner_of_values_is_refused_before_anything_is_drawn(overrides: tuple[str, ...], says: str) -> None:
+    given = ["train.method='value'", *(f"train.value.{override}" for override in overrides)]
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_config(None, given).check_training()
+
+
+def test_settings_of_a_learner_of_values_reach_it() -> None:
+    for name, own in (("path", {"span": 3}), ("path", {"tilt": 1.0}), ("ilql", {"expectile": 0.9, "cql": 0.1})):
+        given = [f"train.value.learner='{name}'", *(f"train.value.{key}={value}" for key, value in own.items())]
+        config = load_config(None, ["train.method='value'", *given])
+        config.check_training()
+        made = vars(values.learner(config.train.value, 16))
+        assert {key: made[key] for key in own} == own
 
 
 EXPERT = '[[evidence.expert]]\nmodel = "tuned"\n'

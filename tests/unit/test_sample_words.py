@@ -82,6 +82,17 @@ def test_weights_that_one_draw_decides_are_said_to_be_so(six: Draws) -> None:
     assert warnings(equal, SETTINGS) == []
 
 
+@pytest.mark.parametrize(("shape", "says"), [(0.2, ""), (0.9, "The tail is heavy (k̂ = 0."), (1.6, "may not exist")])
+def test_a_heavy_tail_of_weights_is_named(shape: float, says: str) -> None:
+    """Pareto weights at even quantiles: w = u^−k, ESS far above two, so that only k̂ sees what is missing."""
+    draws = Importance().draw(Key(1), toy_a(), toy_prompts(), 200)
+    log_w = -shape * torch.log((torch.arange(200, dtype=torch.float64) + 0.5) / 200)
+    said = warnings(told(replace(draws, log_w=log_w), ess=20.0), SETTINGS)
+    assert len(said) == bool(says)
+    assert says in "".join(said)
+    assert warnings(told(replace(draws, log_w=log_w)), SETTINGS) == []  # a beam's weights: no ESS is claimed of them
+
+
 def test_good_chains_the_prior_and_a_status_say_nothing_more(six: Draws) -> None:
     assert warnings(told(six, **GOOD), SETTINGS) == []
     bad = told(six, **{**GOOD, "rhat": 2.0})

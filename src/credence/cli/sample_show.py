@@ -42,6 +42,7 @@ def as_data(draws: "Draws", settings: "EngineConfig | None") -> dict[str, Any]:
         "meaning": draws.status[0].value,
         "log_z": float(draws.log_z[0]),
         "log_z_se": float(draws.log_z_se[0]),
+        "cost": {"tokens": draws.cost.tokens, "seconds": draws.cost.seconds},
         "info": {name: float(value.flatten()[0]) for name, value in draws.info.items()},
         "warnings": warnings(draws, settings),
         "draws": rows,

@@ -130,13 +130,19 @@ def warnings(draws: "Draws", settings: "EngineConfig | None") -> list[str]:
 
 
 def _of_weights(draws: "Draws", info: Mapping[str, float]) -> list[str]:
+    """Of engines whose draws weigh by chance: those without an ESS, such as beams, weigh unevenly by design."""
     count, weighted = len(draws.completions), len(set(draws.log_w.tolist())) > 1
-    if not weighted or "rhat" in info or not (count > FEW_DRAWS and info.get("ess", math.inf) < FEW_DRAWS):
+    if not weighted or "rhat" in info or "ess" not in info:
         return []
-    return [
-        f"One draw decides: {count} weighted draws are worth {info['ess']:.3g} equal ones, and log Z may be far too "
-        "low. Draw more, or by an engine that comes nearer to the posterior."
-    ]
+    if count > FEW_DRAWS and info["ess"] < FEW_DRAWS:
+        return [
+            f"One draw decides: {count} weighted draws are worth {info['ess']:.3g} equal ones, and log Z may be far "
+            "too low. Draw more, or by an engine that comes nearer to the posterior."
+        ]
+    from credence.diagnose.weights import weight_findings
+
+    tail = weight_findings(draws.log_w)[1]
+    return [] if tail.ok or math.isinf(tail.value) else [tail.meaning]  # inf: too few draws to have a tail
 
 
 def _of_chains(draws: "Draws", info: Mapping[str, float], settings: "EngineConfig") -> list[str]:

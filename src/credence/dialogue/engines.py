@@ -160,7 +160,8 @@ class Drawing:
                 drawn = BestOfN(self.of).draw(key, posterior, prompts, 1)
             case "smc":
                 size = max(2, -(-self.of // ISLANDS))
-                drawn = SMC(particles=size, islands=ISLANDS, proposal=proposal).draw(key, posterior, prompts, 1)
+                smc = SMC(particles=size, islands=ISLANDS, proposal=proposal, probe=0)
+                drawn = smc.draw(key, posterior, prompts, 1)
             case "rejection":
                 drawn = Rejection(most=MOST).draw(key, posterior, prompts, 1)
             case _:

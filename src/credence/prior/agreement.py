@@ -22,8 +22,8 @@ def same_completions(first: Prior, second: Prior, names: tuple[str, str]) -> Non
     Raises:
         ConfigError: with both settings: another vocabulary, other end tokens, or another horizon.
     """
-    one, two = _vocabulary(first.codec), _vocabulary(second.codec)
-    if first.codec is not second.codec and one != two:
+    one, two = (None, None) if first.codec is second.codec else (_vocabulary(p.codec) for p in (first, second))
+    if one is not None and two is not None and one != two:
         raise ConfigError(
             f"the {names[1]} reads another vocabulary than the {names[0]} ({_size(two)} against {_size(one)} tokens, "
             "or the same number with other meanings): a token of one is no token of the other. Use two models of one "
@@ -32,8 +32,8 @@ def same_completions(first: Prior, second: Prior, names: tuple[str, str]) -> Non
     if first.ends != second.ends or first.horizon != second.horizon:
         raise ConfigError(
             f"the {names[1]} ends by {sorted(second.ends)} within {second.horizon} tokens, the {names[0]} by "
-            f"{sorted(first.ends)} within {first.horizon}: their completions differ. Give both the same end tokens and "
-            "horizon."
+            f"{sorted(first.ends)} within {first.horizon}: their completions differ, so no weight between them exists. "
+            "Give both the same end tokens and horizon."
         )
 
 

@@ -86,7 +86,7 @@ class BlockMH:
     def _step(
         self, key: Key, target: Target, proposal: StepPrior, prompts: Prompts, texts: Texts, rows: Int[Tensor, " R"]
     ) -> tuple[Move, Tensor]:
-        """One step of every row, and which rows tried a block."""
+        """One step of every row, and which rows tried a block: none does in a text of one token, where none fits."""
         lengths = texts.completions.lengths
         coin, place = (torch.from_numpy(key.fold(what).uniform(rows.numpy(), 0)) for what in ("kind", "place"))
         block, place = (coin >= self.suffix).to(lengths.device), place.to(lengths.device)
@@ -98,7 +98,7 @@ class BlockMH:
         accept[~block] = suffix_log_alpha(texts.rows(~block), new.rows(~block), first[~block])
         accept[block] = block_log_alpha(texts.rows(block), new.rows(block), first[block], last[block])
         accepted = taken(accept, key, rows)
-        return Move(moved(accepted, texts, new), new, accepted, tokens), block
+        return Move(moved(accepted, texts, new), new, accepted, tokens), block & (stop > start)
 
 
 def block_at(

@@ -5,23 +5,27 @@ functions of them (`rejection.accept`, `best_of_n.pick`), so that draws paid for
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from credence.core.errors import ConfigError
+from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.status import Status
 from credence.core.types import Cost, Draws, Prompts
 from credence.evidence.product import measure
+from credence.prior.agreement import same_completions
 from credence.prior.reshape import Reshaped
 
 PROBE = 32
 """Replies of the prior a prompt on which the reach of a proposal is tested."""
+
+PROPOSED = ("prior", "proposal")
+"""What messages call the two where a weight between them is asked for."""
 
 
 def log_sum_exp_by(values: Float[Tensor, " R"], group: Int[Tensor, " R"], groups: int) -> Float[Tensor, " groups"]:
@@ -80,7 +84,8 @@ class Importance:
         probe: replies of the prior a prompt on which the proposal's reach is tested; 0 tests nothing.
 
     Raises:
-        ConfigError: the proposal ends by other tokens or is cut elsewhere; probe below 0.
+        ConfigError: the proposal speaks other tokens, ends by others or is cut elsewhere; probe below 0.
+        ShapeError: n below 1, or no prompt.
 
     Cost: n draws a prompt; with a proposal of its own, n scorings by the prior, and `probe` draws of the prior scored
     by the proposal. Source: SCIENCE 5; tested in tests/statistical/test_draws.py, the probe in
@@ -92,16 +97,17 @@ class Importance:
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED_Z
 
     def __post_init__(self) -> None:
-        if self.probe < 0:
-            raise ConfigError(f"probe={self.probe}: a number of replies, 0 for no test of the proposal, is needed.")
+        check_probe(self.probe)
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """n weighted draws a prompt, prompt-major."""
         began = time.process_time()
+        if n < 1 or len(prompts) == 0:
+            raise ShapeError(f"n={n} draws of {len(prompts)} prompts were asked for: at least 1 of each is needed.")
         prior = posterior.prior
         proposal = prior if self.proposal is None else self.proposal
         if proposal is not prior:
-            same_leaves(prior, proposal)
+            same_completions(prior, proposal, PROPOSED)
         completions, log_q = proposal.sample(key, prompts, n)
         log_w, readings = measure(posterior.evidence, prompts, completions)
         tokens = int(completions.mask.sum())
@@ -110,12 +116,41 @@ class Importance:
             tokens *= 2
         log_z, se, ess = log_z_from(log_w, completions.prompt, len(prompts))
         status = tuple(Status.DEGENERATE if dead else Status.OK for dead in torch.isneginf(log_z).tolist())
-        info = {"ess": ess}
-        if proposal is not prior and self.probe > 0:
-            lost, info["missed"], spent = reach(proposal, key.fold("probe"), posterior, prompts, self.probe)
-            status, tokens = unreached(status, lost), tokens + spent
-        cost = Cost(tokens, time.process_time() - began)
-        return Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, info, readings)
+        cost, info = Cost(tokens, time.process_time() - began), {"ess": ess}
+        draws = Draws(prompts, completions, log_q, log_w, log_z, se, status, cost, key, info, readings)
+        return probed(draws, self.proposal, posterior, self.probe)
+
+
+def check_probe(probe: int) -> None:
+    """Refuse a number of probes below 0.
+
+    Raises:
+        ConfigError: names it.
+    """
+    if probe < 0:
+        raise ConfigError(f"probe={probe}: a number of replies, 0 for no test of the proposal, is needed.")
+
+
+def probed(draws: Draws, proposal: Prior | None, posterior: Target, probe: int) -> Draws:
+    """The draws with what is seen of their proposal's reach: Status.UNREACHED, info["missed"], and what it cost.
+
+    As they are where there is no proposal of its own, or probe is 0. A prompt that stands there several times (as many
+    runs of it do) is probed once.
+    """
+    if proposal is None or proposal is posterior.prior or probe == 0:
+        return draws
+    began, prompts = time.process_time(), draws.prompts
+    names = [ids if not prompts.columns else b for b, ids in enumerate(prompts.ids)]
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    once = prompts.take([names.index(name) for name in place])
+    lost, missed, tokens = reach(proposal, draws.key.fold("probe"), posterior, once, probe)
+    each = torch.tensor([place[name] for name in names], device=lost.device)
+    return replace(
+        draws,
+        status=unreached(draws.status, lost[each]),
+        cost=draws.cost + Cost(tokens, time.process_time() - began),
+        info={**draws.info, "missed": missed[each]},
+    )
 
 
 def reach(
@@ -148,17 +183,3 @@ def truncated(law: Prior) -> bool:
             return True
         law = law.inner
     return False
-
-
-def same_leaves(prior: Prior, proposal: Prior) -> None:
-    """Refuse a proposal whose completions are not the prior's: other end tokens, or cut at another horizon.
-
-    Raises:
-        ConfigError: with both settings.
-    """
-    if prior.ends != proposal.ends or prior.horizon != proposal.horizon:
-        raise ConfigError(
-            f"the proposal ends by {sorted(proposal.ends)} within {proposal.horizon} tokens, the prior by "
-            f"{sorted(prior.ends)} within {prior.horizon}: their completions differ, so no weight between them exists. "
-            "Give the proposal the prior's end tokens and horizon."
-        )

@@ -11,8 +11,9 @@ from torch import Tensor
 from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.types import Cost, Draws, Prompts
+from credence.prior.agreement import same_completions
 from credence.prior.steps import row_numbers
-from credence.sample.importance import log_z_from, same_leaves
+from credence.sample.importance import PROPOSED, log_z_from
 from credence.sample.record import Plan, as_draws, check_settings, planned, statistics
 from credence.sample.texts import Texts, begin, log_alpha, log_weight, together, weighed, widened
 
@@ -60,7 +61,7 @@ class IndependentMH:
         began = time.process_time()
         plan = planned(self.chains, self.burn_in, self.thin, n, prompts)
         proposal = posterior.prior if self.proposal is None else self.proposal
-        same_leaves(posterior.prior, proposal)
+        same_completions(posterior.prior, proposal, PROPOSED)
         start, tokens = begin(posterior, proposal, key.fold("start"), prompts, self.chains)
         made, more = _proposals(posterior, proposal, key.fold("propose"), prompts, plan)
         pool = together([start, made])

@@ -14,6 +14,7 @@ from credence.core.protocols import Guarantee, StepPrior, Target
 from credence.core.status import Status
 from credence.core.types import Completions, Cost, Draws, Prompts, concat, pad_to
 from credence.sample.conditional_smc import Sweep, sweep
+from credence.sample.importance import PROBE, check_probe
 from credence.sample.potential import Twist
 from credence.sample.resample import Scheme
 from credence.sample.rules import Rules
@@ -30,17 +31,19 @@ class ParticleGibbs:
     an exact draw every state is exact. Draws of one chain are dependent.
 
     log_z and log_z_se are those of the SMC run that gave the starts: its islands are as many as there are chains.
-    log_w is 0. A prompt for which that run found nothing possible has Status.DEGENERATE, log_z = -inf and weights of 0.
+    log_w is 0. A prompt for which that run found nothing possible has Status.DEGENERATE, log_z = -inf and weights of 0;
+    one whose proposal is seen to be zero where the posterior is not has Status.UNREACHED, as in SMC.
 
     info, a prompt: moved (share of all sweeps that took another path than the retained one: near 0 the chain stands
-    still, and its draws are copies), unique (distinct texts among the n draws), sweeps (a chain, burnt ones included).
+    still, and its draws are copies), unique (distinct texts among the n draws), sweeps (a chain, burnt ones included),
+    and missed, as SMC's.
     log_q: the proposal's, along each draw's own path.
 
     Args:
         particles: K, at least 2: more make a sweep likelier to move, and its early tokens too.
         chains: independent ones; the n draws are taken from them in turn.
         burn: sweeps before the first draw.
-        threshold, proposal, scheme, twist, segments: as SMC's.
+        threshold, proposal, scheme, twist, segments, probe: as SMC's.
 
     Raises:
         ConfigError: a setting out of range, or what SMC refuses.
@@ -59,6 +62,7 @@ class ParticleGibbs:
     scheme: Scheme = "systematic"
     twist: Twist | None = None
     segments: Segments = EVERY_TOKEN
+    probe: int = PROBE
     guarantee: ClassVar[Guarantee] = Guarantee.CONSISTENT
 
     def __post_init__(self) -> None:
@@ -67,6 +71,7 @@ class ParticleGibbs:
                 f"ParticleGibbs(particles={self.particles}, chains={self.chains}, burn={self.burn}): at least two "
                 "particles (one of them is the retained), one chain, and no fewer than 0 sweeps to burn are needed."
             )
+        check_probe(self.probe)
         self.rules()
 
     def rules(self) -> Rules:
@@ -112,12 +117,17 @@ class ParticleGibbs:
                 "moved": moved,
                 "unique": torch.tensor([len(set(_texts(draws, b))) for b in range(len(prompts))], dtype=torch.float64),
                 "sweeps": torch.full((len(prompts),), float(self.burn + count), dtype=torch.float64),
+                **{name: values for name, values in start.info.items() if name == "missed"},
             },
         )
 
     def _start(self, key: Key, posterior: Target, prompts: Prompts) -> Draws:
         """One start a chain, by weight from the particles of as many islands."""
-        smc = SMC(self.particles, self.chains, self.threshold, self.proposal, self.scheme, self.twist, self.segments)
+        rules = self.rules()
+        smc = SMC(
+            rules.particles, self.chains, rules.threshold, rules.proposal, rules.scheme, rules.twist, rules.segments,
+            self.probe,
+        )  # fmt: skip
         return smc.draw(key, posterior, prompts, self.chains)
 
     def _together(self, states: list[Draws], prompts: int, n: int) -> Draws:

@@ -15,7 +15,7 @@ from credence.core.keys import Key
 from credence.core.protocols import Guarantee, Prior, Target
 from credence.core.types import Cost, Draws, Prompts
 from credence.posterior.exact import Exact
-from credence.sample.importance import PROBE, Importance, log_sum_exp_by, reach, unreached
+from credence.sample.importance import PROBE, Importance, log_sum_exp_by, probed
 from credence.sample.rejection import goal, keep, search
 
 LEAST = 32
@@ -75,12 +75,9 @@ class QuasiRejection:
         out = keep(found, bound, key, n, goal(n))
         tv, tv_bound = _distance([found] if pilot is None else [found, pilot], bound)
         spent = 0 if pilot is None else pilot.cost.tokens
-        info, status = {**out.info, "bound": bound, "tv": tv, "tv_bound": tv_bound}, out.status
-        if self.proposal is not None:
-            lost, info["missed"], more = reach(self.proposal, key.fold("probe"), posterior, prompts, PROBE)
-            status, spent = unreached(status, lost), spent + more
+        info = {**out.info, "bound": bound, "tv": tv, "tv_bound": tv_bound}
         cost = Cost(found.cost.tokens + spent, time.process_time() - began)
-        return replace(out, cost=cost, info=info, status=status)
+        return probed(replace(out, cost=cost, info=info), self.proposal, posterior, PROBE)
 
     def _bounds(self, key: Key, posterior: Target, prompts: Prompts) -> tuple[Float[Tensor, " B"], Draws | None]:
         """The bound of each prompt in nats, and the draws that chose it."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from credence.core.errors import ConfigError
 from credence.core.protocols import Prior, StepPrior
-from credence.sample.importance import same_leaves
+from credence.prior.agreement import same_completions
+from credence.sample.importance import PROPOSED
 from credence.sample.potential import Twist
 from credence.sample.resample import SCHEMES, Scheme
 from credence.sample.segments import EVERY_TOKEN, Segments
@@ -59,5 +60,5 @@ class Rules:
                 f"SMC walks its prior ({type(prior).__name__}) and proposal ({type(proposal).__name__}) by tokens, and "
                 "one of them cannot be stepped: use Importance or BestOfN there."
             )
-        same_leaves(prior, proposal)
+        same_completions(prior, proposal, PROPOSED)
         return [proposal] if proposal is prior else [proposal, prior]

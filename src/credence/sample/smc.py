@@ -15,7 +15,7 @@ from credence.core.protocols import Guarantee, StepPrior, Target
 from credence.core.status import Status
 from credence.core.types import Completions, Cost, Draws, Prompts, concat
 from credence.prior.steps import ROWS, row_numbers
-from credence.sample.importance import log_z_from
+from credence.sample.importance import PROBE, check_probe, log_z_from, probed
 from credence.sample.particles import grow
 from credence.sample.potential import Twist
 from credence.sample.resample import Scheme, systematic
@@ -38,7 +38,9 @@ class SMC:
     no standard error, so it is NaN when islands = 1. E[log Ẑ_island] ≤ log Z, and log Z − E[log Ẑ_island] bounds
     KL(law of one island's draw‖p*).
 
-    A prompt whose particles all become impossible has log_z = -inf and Status.DEGENERATE; its draws have weight 0.
+    A prompt whose particles all become impossible has log_z = -inf and Status.DEGENERATE; its draws have weight 0. A
+    proposal that is zero where the posterior is not estimates Z·p*(q > 0): it is probed as Importance's, and the prompt
+    has Status.UNREACHED.
 
     info, a prompt: ess_before_draws (of all its particles' final weights, before the n draws are resampled from them:
     afterwards every weight is equal and says nothing), ess_before_resampling (the smallest that an island came to at
@@ -46,7 +48,8 @@ class SMC:
     summed over islands), ancestors_island_mean (the same, a mean island), unique (distinct possible token sequences
     among the particles), resamplings (summed over islands), log_z_island_mean and log_z_island_sd (mean and standard
     deviation of log Ẑ_island; the latter is NaN for one island, inf where some but not all are dead), barred (growing
-    particles that a twist of -inf stopped). log_q: the proposal's, along each draw's own path.
+    particles that a twist of -inf stopped), and missed, with a proposal that is probed (estimate of p*(q = 0)). log_q:
+    the proposal's, along each draw's own path.
 
     Args:
         particles: K of each island.
@@ -57,6 +60,7 @@ class SMC:
         twist: any object with log_twist(prompts, completions): replaces the posterior's own on unfinished texts, a
             learnt value for instance. The end weight stays exp(log_lik), so the target does not move.
         segments: where the twist is asked and resampling considered; after every token by default (sample.segments).
+        probe: replies of the prior a prompt on which the reach of a proposal is tested; 0 tests nothing.
 
     Raises:
         ConfigError: a setting out of range, a prior or proposal that cannot be stepped, or whose completions differ.
@@ -65,9 +69,10 @@ class SMC:
             SMC refuses it when its path goes there.
 
     Cost: particles × islands draws a prompt, at most 256 rows (or one island) at a time, and the evidence on every
-    prefix if it has something to say of prefixes. Source: SCIENCE 5.2; Zhao et al. 2024 (2404.17546). Tested in
-    tests/statistical/test_draws.py and test_conditional.py, exactly with the optimal twist in
-    tests/oracle/test_optimal_twist.py, against wrong versions in tests/mutants/test_sample_mutants.py.
+    prefix if it has something to say of prefixes; with a proposal, `probe` prior draws scored by it. Source: SCIENCE
+    5.2; Zhao et al. 2024 (2404.17546). Tested in tests/statistical/test_draws.py and test_conditional.py, exactly with
+    the optimal twist in tests/oracle/test_optimal_twist.py, its proposal's reach in tests/oracle/test_proposals.py,
+    against wrong versions in tests/mutants/test_sample_mutants.py.
     """
 
     particles: int = 16
@@ -77,11 +82,13 @@ class SMC:
     scheme: Scheme = "systematic"
     twist: Twist | None = None
     segments: Segments = EVERY_TOKEN
+    probe: int = PROBE
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED_Z
 
     def __post_init__(self) -> None:
         if self.islands < 1:
             raise ConfigError(f"SMC(islands={self.islands}): at least one island is needed.")
+        check_probe(self.probe)
         self.rules()
 
     def rules(self) -> Rules:
@@ -100,7 +107,7 @@ class SMC:
         for first in range(0, total, per):
             part = prompts.take([i // self.islands for i in range(first, min(first + per, total))])
             pieces.append(grow(key, posterior, part, rules, first))
-        return self._gather(key, prompts, n, pieces, began)
+        return probed(self._gather(key, prompts, n, pieces, began), self.proposal, posterior, self.probe)
 
     def _gather(self, key: Key, prompts: Prompts, n: int, pieces: list[Swarm], began: float) -> Draws:
         """Pool each prompt's particles and take its draws from them."""

@@ -21,7 +21,7 @@ from credence.evidence.product import measure
 from credence.prior.agreement import same_completions, same_width
 from credence.prior.reading import Reading, open_reading
 from credence.prior.steps import ROWS, Concurrent, row_numbers
-from credence.sample.importance import log_z_from, same_leaves
+from credence.sample.importance import PROBE, PROPOSED, check_probe, log_z_from, probed
 
 _NAMES = ("target", "draft")
 
@@ -246,12 +246,13 @@ class Speculative:
 
     info, a prompt: ess (draws), acceptance (share of judged draft tokens that were kept: 1 − TV(p, q) on average over
     the places judged; NaN where none was), passes (of the proposal a token: 1 is plain sampling, 1/(ahead + 1) the
-    least).
+    least), and missed, with a proposal that is probed.
 
     Args:
         draft: proposes tokens; same tokens, ends and horizon.
         ahead: most tokens drafted between two passes.
         proposal: what is drawn from; the prior by default.
+        probe: replies of the prior a prompt on which the reach of a proposal is tested, as Importance does; 0: none.
 
     Raises:
         ConfigError: models of different tokens, ends or horizons, a prior that cannot be stepped, ahead below 1.
@@ -263,11 +264,13 @@ class Speculative:
     draft: StepPrior
     ahead: int = 4
     proposal: StepPrior | None = None
+    probe: int = PROBE
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED_Z
 
     def __post_init__(self) -> None:
         if self.ahead < 1:
             raise ConfigError(f"ahead={self.ahead}: at least one token is drafted between two passes of the target.")
+        check_probe(self.probe)
 
     def draw(self, key: Key, posterior: Target, prompts: Prompts, n: int) -> Draws:
         """n weighted draws a prompt, prompt-major."""
@@ -279,7 +282,7 @@ class Speculative:
                 f"speculative sampling judges tokens one by one, and {type(proposal).__name__} cannot be stepped: use "
                 "Importance there."
             )
-        same_leaves(prior, proposal)
+        same_completions(prior, proposal, PROPOSED)
         found = speculate(proposal, self.draft, key, prompts, n, self.ahead)
         completions = found.completions
         log_w, readings = measure(posterior.evidence, prompts, completions)
@@ -295,4 +298,5 @@ class Speculative:
         )
         info = {"ess": ess, "acceptance": accepted / (accepted + rejected), "passes": passes / length}
         cost = Cost(tokens, time.process_time() - began)
-        return Draws(prompts, completions, found.log_q, log_w, log_z, se, status, cost, key, info, readings)
+        draws = Draws(prompts, completions, found.log_q, log_w, log_z, se, status, cost, key, info, readings)
+        return probed(draws, self.proposal, posterior, self.probe)

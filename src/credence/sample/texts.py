@@ -12,7 +12,8 @@ from credence.core.keys import Key
 from credence.core.protocols import Prior, StepPrior, Target
 from credence.core.types import Completions, Prompts, concat, pad_to
 from credence.evidence.product import measure
-from credence.sample.importance import same_leaves
+from credence.prior.agreement import same_completions
+from credence.sample.importance import PROPOSED
 from credence.sample.regrow import Lot, Regrown, regrow
 
 
@@ -66,7 +67,7 @@ def stepped(engine: str, target: Target, proposal: Prior | None) -> StepPrior:
             f"{engine} keeps a part of a text and draws the rest, and {type(chosen).__name__} cannot be walked by "
             "tokens: use IndependentMH or Importance there, which draw whole texts."
         )
-    same_leaves(target.prior, chosen)
+    same_completions(target.prior, chosen, PROPOSED)
     return chosen
 
 

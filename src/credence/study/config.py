@@ -250,6 +250,22 @@ class ValueConfig(Section):
     batch: Count = Field(16, description="prompts a step")
     lr: Rate = Field(1e-4, description="Adam's step size after warm-up")
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
+    span: int | None = Field(
+        None, ge=0, examples=[2], description="of path: tokens of a path; default 0: whole replies"
+    )
+    tilt: float | None = Field(
+        None, allow_inf_nan=False, examples=[1.0], description="of path: whole replies weigh e^(tilt * nats); default 0"
+    )
+    expectile: float | None = Field(
+        None, ge=0.5, lt=1, examples=[0.9], description="of ilql: from the mean, 0.5, towards the maximum; default 0.7"
+    )
+    cql: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        examples=[0.1],
+        description="of ilql: weight of its pull to the draws; default 0",
+    )
 
 
 class BetaConfig(Section):
@@ -357,8 +373,8 @@ class RunConfig(Placed):
         """Refuse what can be sampled but not trained towards, with the reason.
 
         Raises:
-            ConfigError: top_k or top_p, evidence of -inf nats, other models as evidence, or a learner of values without
-                values.
+            ConfigError: top_k or top_p, evidence of -inf nats, other models as evidence, a learner of values without
+                values, or settings that it does not have.
         """
         if self.evidence.compares:
             name = "expert" if self.evidence.expert else "realign"
@@ -372,6 +388,9 @@ class RunConfig(Placed):
                 f"train.value.learner = {self.train.value.learner!r} trains a value of prefixes, and train.method = "
                 f'{self.train.method!r} trains weights of the model. Set train.method = "value", or remove the learner.'
             )
+        from credence.study.values import check_learner  # which imports this
+
+        check_learner(self.train.value, self.train.dpg.draws)
         for name in ("top_k", "top_p"):
             if (value := getattr(self.prior, name)) is not None:
                 raise ConfigError(

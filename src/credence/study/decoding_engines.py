@@ -7,7 +7,7 @@ from pydantic import Field
 from credence.core.errors import ConfigError
 from credence.core.protocols import Sampler, StepPrior
 from credence.prior.reshape import Reshaped, reshape
-from credence.study.engine import EngineConfig, Proposal, proposed
+from credence.study.engine import EngineConfig, Probe, Proposal, proposed
 from credence.study.section import Count, Rate
 
 if TYPE_CHECKING:  # config.py imports the registry, which imports this
@@ -27,12 +27,13 @@ class SpeculativeConfig(EngineConfig):
     )
     ahead: Count = Field(4, description="most tokens drafted between two passes of the model")
     proposal: Proposal = None
+    probe: Probe = 32
 
     def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
         """See EngineConfig."""
         from credence.sample.speculative import Speculative
 
-        return Speculative(self._drafted(job, prior), self.ahead, proposed(self.proposal, job, prior))
+        return Speculative(self._drafted(job, prior), self.ahead, proposed(self.proposal, job, prior), self.probe)
 
     def _drafted(self, job: "Job", prior: StepPrior) -> StepPrior:
         from credence.study.laws import law

@@ -19,6 +19,8 @@ Proposal = Annotated[
     ),
 ]
 
+Probe = Annotated[int, Field(ge=0, description="replies of the prior on which the proposal's reach is tested; 0: none")]
+
 
 class EngineConfig(Section):
     """Settings of one engine."""

@@ -22,7 +22,7 @@ from credence.study.decoding_engines import (
     StochasticBeamConfig,
     TokenProductConfig,
 )
-from credence.study.engine import EngineConfig, Proposal, proposed
+from credence.study.engine import EngineConfig, Probe, Proposal, proposed
 from credence.study.particle_engines import ParticleGibbsConfig, SmcEngineConfig
 from credence.study.section import Count, Section
 
@@ -37,7 +37,7 @@ class ImportanceConfig(EngineConfig):
     """Importance sampling: weighted draws of a proposal."""
 
     proposal: Proposal = None
-    probe: int = Field(32, ge=0, description="replies of the prior on which the proposal's reach is tested; 0: none")
+    probe: Probe = 32
 
     def sampler(self, job: "Job", prior: StepPrior) -> Sampler:
         """See EngineConfig."""

@@ -9,7 +9,7 @@ from credence.core.protocols import Sampler, StepPrior
 from credence.posterior.twist import ValueTwist
 from credence.sample.resample import Scheme
 from credence.sample.segments import EVERY_TOKEN, Segments, sentence_ends
-from credence.study.engine import EngineConfig, Proposal, proposed
+from credence.study.engine import EngineConfig, Probe, Proposal, proposed
 from credence.study.section import Count
 
 if TYPE_CHECKING:  # config.py imports the registry, which imports this
@@ -27,6 +27,7 @@ class _ParticleConfig(EngineConfig):
     )
     segment_ends: str = Field("", description='characters that end a segment earlier, such as ".!?。！？"')
     proposal: Proposal = None
+    probe: Probe = 32
     twist: str | None = Field(
         None,
         examples=["runs/valued"],
@@ -73,7 +74,7 @@ class SmcEngineConfig(_ParticleConfig):
         from credence.sample.smc import SMC
 
         given, twist, segments = proposed(self.proposal, job, prior), self.steering(job, prior), self.segments(prior)
-        return SMC(self.particles, self.islands, self.threshold, given, self.scheme, twist, segments)
+        return SMC(self.particles, self.islands, self.threshold, given, self.scheme, twist, segments, self.probe)
 
 
 class ParticleGibbsConfig(_ParticleConfig):
@@ -88,5 +89,5 @@ class ParticleGibbsConfig(_ParticleConfig):
 
         given, twist, segments = proposed(self.proposal, job, prior), self.steering(job, prior), self.segments(prior)
         return ParticleGibbs(
-            self.particles, self.chains, self.burn, self.threshold, given, self.scheme, twist, segments
+            self.particles, self.chains, self.burn, self.threshold, given, self.scheme, twist, segments, self.probe
         )
