@@ -71,7 +71,7 @@ def test_what_does_not_go_together_is_refused(name: str, override: str, message:
 def test_an_optional_table_is_taken_out_by_none() -> None:
     assert load_dialogue(EXAMPLES / "helpdesk_zh.toml", ["candidates=none"]).candidates is None
     assert load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.seconds = none"]).learn.seconds is None
-    with pytest.raises(ConfigError, match="learn.steps = 'none'"):
+    with pytest.raises(ConfigError, match=r"learn\.steps = 'none'"):
         load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.steps=none"])
 
 

@@ -39,14 +39,14 @@ def train(
 ) -> None:
     """Learn from simulated users. Leaves runs/<name>/ with report.html, transcripts and the trained policy."""
     from credence.cli.terminal import emit, err, out, say
-    from credence.study.dialogue_config import load_dialogue
+    from credence.study.dialogue_config import KIND, load_dialogue
 
     checked = load_dialogue(config, overrides(settings, device), "fast" if fast else "")
     folder = into / checked.name
     if resume and not overwrite:  # a changed config is said before the heavy parts are even imported
         from credence.study.resumption import earlier
 
-        earlier(folder, checked)
+        earlier(folder, checked, KIND)
     from credence.study.dialogue import train_dialogue
 
     report = train_dialogue(checked, folder, overwrite=overwrite, resume=resume, console=err(as_json))

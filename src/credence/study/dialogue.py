@@ -24,7 +24,7 @@ from credence.report.dialogue import render
 from credence.report.talks import TalkReport
 from credence.study import resumption
 from credence.study.choosing import save_choosing
-from credence.study.dialogue_config import DialogueConfig
+from credence.study.dialogue_config import KIND, DialogueConfig
 from credence.study.folder import RunFolder, alone
 from credence.study.live import Live, duration
 from credence.study.machine import fast_products
@@ -37,7 +37,6 @@ from credence.study.talking import World, check_together, world
 from credence.study.trackers import Tracking, check_trackers
 
 LOAD, BEFORE, LEARN, AFTER, REPORT = "loading", "before: held-out users", "learning", "after: held-out users", "report"
-KIND = "dialogue"
 MANY = 100
 """Users to learn from that a plan counts where all are taken: their source is read later."""
 LAWS = {BEFORE: "before", AFTER: "after"}

@@ -12,6 +12,9 @@ from credence.study.section import Count, Rate, Section
 from credence.study.toml import read_config
 from credence.study.weights import WeightsConfig
 
+KIND = "dialogue"
+"""What the manifest of such a run calls it."""
+
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Shares = Annotated[tuple[float, float], Field(strict=False)]
 

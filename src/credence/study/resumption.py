@@ -19,6 +19,8 @@ from credence.study.stored import read_json
 
 FREE = re.compile(r"name|(track|sample)\..*|(train|learn)\.(checkpoint_every|keep)|evidence\.reward\.\d+\.timeout")
 """Settings that change no number: they may differ between run and resume."""
+ANEW = "--overwrite, or --set name=another"
+"""How to begin a run anew where it cannot be gone on with."""
 NEAR = 0.05
 """Nats by which the prior's log-probabilities may differ, by rounding, on another machine or version of torch."""
 LOOKED_AT = 16
@@ -34,7 +36,7 @@ WHAT = {
 """What a setting that names a source brings."""
 
 
-def earlier(folder: Path, config: Placed, kind: str, anew: str) -> dict[str, Any] | None:
+def earlier(folder: Path, config: Placed, kind: str = "", anew: str = ANEW) -> dict[str, Any] | None:
     """The manifest of the run to go on with; None where there is nothing yet. Touches nothing.
 
     Args:

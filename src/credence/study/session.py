@@ -21,12 +21,11 @@ from credence.study.folder import MANIFEST, REPLACE, RunFolder, check_place
 from credence.study.job import LongJob
 from credence.study.live import Live
 from credence.study.machine import training_products
+from credence.study.resumption import ANEW
 from credence.study.trackers import Tracking, trackers
 
 CHECKPOINTS = "checkpoints"
 """Folder, inside a run's, of what a resumed run needs."""
-ANEW = "--overwrite, or --set name=another"
-"""How to begin a run anew where it cannot be gone on with."""
 RESUMES = "--resume goes on with it"
 """What to do with a run that did not come to its end, where it can be gone on with."""
 
