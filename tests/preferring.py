@@ -47,7 +47,7 @@ def believed(gap: Tensor) -> Tensor:
 
 
 def settled(policy: TabularPolicy, batch: Batch, loss: Loss) -> TabularPolicy:
-    """The policy at the loss's minimum, by L-BFGS on its logits; each distinct reply to the one prompt is scored once."""
+    """The policy at the loss's minimum, by L-BFGS; each distinct reply to the one prompt is scored once."""
     tokens = batch.completions.tokens()
     distinct = {tuple(row): i for i, row in reversed(list(enumerate(tokens)))}
     place = {said: k for k, said in enumerate(distinct)}

@@ -107,9 +107,9 @@ def gather(
 ) -> tuple[Comparisons, Gathered]:
     """Merge judgements of the same two replies to the same prompt, in either order, and say what was found.
 
-    "once": all of them together weigh one, each side with its share of the votes. A line that was copied a thousand times
-    then pulls no harder than one that was not, and two that contradict each other 3 to 1 ask DPO for the gap log(3)/β, not
-    for an infinite one. "count": each judgement weighs one, as when other people made them.
+    "once": together they weigh one, each side with its share of the votes. A line that was copied a thousand times
+    then pulls no harder than one that was not, and two that contradict each other 3 to 1 ask DPO for the gap log(3)/β,
+    not for an infinite one. "count": each judgement weighs one, as when other people made them.
 
     Args:
         prompts: N.

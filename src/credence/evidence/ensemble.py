@@ -1,9 +1,9 @@
 """Several rewards as one, by a stated rule: the mean, the least, or the mean less k standard deviations.
 
-A learnt reward is wrong somewhere, and optimising finds the place. Members that were learnt apart are wrong in different
-places: where they disagree, "min" and "pessimistic" pay less. The rule acts on nats, r/β of each member, so the members
-may have their own β. Rewards that comparisons taught are known up to a constant a prompt: members must be centred per
-prompt before a minimum over them means anything, as Bradley–Terry heads on `Centred` features are.
+A learnt reward is wrong somewhere, and optimising finds the place. Members that were learnt apart are wrong in
+different places: where they disagree, "min" and "pessimistic" pay less. The rule acts on nats, r/β of each member, so
+the members may have their own β. Rewards that comparisons taught are known up to a constant a prompt: members must be
+centred per prompt before a minimum over them means anything, as Bradley–Terry heads on `Centred` features are.
 """
 
 import math
@@ -28,8 +28,8 @@ ENSEMBLE_RULES: tuple[str, ...] = get_args(EnsembleRule)
 class Ensemble(Composable):
     """log_lik = mean, min, or mean − k·sd over the members' nats.
 
-    Not a product: members answer the same question, so their evidence must not add up. −inf from one member makes a reply
-    impossible under every rule.
+    Not a product: members answer the same question, so their evidence must not add up. −inf from one member makes a
+    reply impossible under every rule.
 
     Args:
         members: at least two.

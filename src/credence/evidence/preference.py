@@ -2,10 +2,11 @@
 
     P(x ≻ x' | c) = σ(θ·(φ(c,x) − φ(c,x')))      θ ~ N(0, τ²/d)      the posterior of θ is Laplace's
 
-φ is any `Features`: a frozen model's hidden states (prior.features.PooledHidden) or an embedder's vectors (ReplyVectors),
-both centred per prompt (Centred), since comparisons identify r only up to a constant a prompt. The reward's unit is a logit
-of preference and β is logits per nat, the same β as in `learn.recorded.stored_comparisons`: what DPO trains towards
-directly, every other engine reaches through this evidence, as far as θ·φ can say what the judges want.
+φ is any `Features`: a frozen model's hidden states (prior.features.PooledHidden) or an embedder's vectors
+(ReplyVectors), both centred per prompt (Centred), since comparisons identify r only up to a constant a prompt. The
+reward's unit is a logit of preference and β is logits per nat, the same β as in `learn.recorded.stored_comparisons`:
+what DPO trains towards directly, every other engine reaches through this evidence, as far as θ·φ can say what the
+judges want.
 """
 
 from dataclasses import dataclass, field

@@ -2,13 +2,13 @@
 
     P(x ≻ x') = σ(β(h(x) − h(x')))       h = log π/π0       loss = −log-likelihood of the judgements
 
-Target: the posterior of the judges' reward. If judgements follow Bradley–Terry with r (logits), every reply that the prior
-can say is compared, and the comparisons hang together, the only optimum is βh = r + const, that is π = p* ∝ π0 e^{r/β}.
-With labels that never disagree there is none: the gap grows without bound whatever β is (IPO's does not). Tested to reach
-KL(π‖p*) < 1e-6 on all pairs of TOY-A in tests/oracle/test_preferences.py.
+Target: the posterior of the judges' reward. If judgements follow Bradley–Terry with r (logits), every reply that the
+prior can say is compared, and the comparisons hang together, the only optimum is βh = r + const, that is π = p* ∝ π0
+e^{r/β}. With labels that never disagree there is none: the gap grows without bound whatever β is (IPO's does not).
+Tested to reach KL(π‖p*) < 1e-6 on all pairs of TOY-A in tests/oracle/test_preferences.py.
 
-`divergence` takes another D_f(π‖π0) in the place of the reverse KL. The optimum of E[r] − β D_f(π‖π0) is then another law,
-π = π0 · (f')⁻¹((r − ν)/β), and is named as the target.
+`divergence` takes another D_f(π‖π0) in the place of the reverse KL. The optimum of E[r] − β D_f(π‖π0) is then another
+law, π = π0 · (f')⁻¹((r − ν)/β), and is named as the target.
 
 Left out on purpose: means over tokens in h (they change β from reply to reply), a reference-free form (no prior, so no
 posterior), and label smoothing (give the votes that the labels are worth: `Comparisons.softened`).

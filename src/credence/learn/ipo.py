@@ -2,9 +2,9 @@
 
     loss = (h(w) − h(l) − 1/(2β))²       h = log π/π0,  β: winning probability per nat (the paper's τ)
 
-Target: the posterior of the winning probability, π0(x) · exp(P(x beats a reply of the judged law)/β)/Z. Between two replies
-the gap h(w) − h(l) is (p − ½)/β: at p = 1 it is 5, 1 and 0.5 nats for β = 0.1, 0.5 and 1, where DPO's grows for ever.
-Tested in tests/oracle/test_preferences.py.
+Target: the posterior of the winning probability, π0(x) · exp(P(x beats a reply of the judged law)/β)/Z. Between two
+replies the gap h(w) − h(l) is (p − ½)/β: at p = 1 it is 5, 1 and 0.5 nats for β = 0.1, 0.5 and 1, where DPO's grows for
+ever. Tested in tests/oracle/test_preferences.py.
 
 It is not DPO's target: P(x wins) is bounded by 1 and depends on what the replies were compared with.
 

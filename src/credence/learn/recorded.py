@@ -1,7 +1,8 @@
 """Recorded replies as what a learner recalls: comparisons, labels and demonstrations with their nats under the prior.
 
-What the judges said rides in the readings, for it is evidence, and β beside it: no learner of preferences has one. Nothing
-is known of what recorded replies were drawn from, so log q is the prior's, and no figure of these batches rests on it.
+What the judges said rides in the readings, for it is evidence, and β beside it: no learner of preferences has one.
+Nothing is known of what recorded replies were drawn from, so log q is the prior's, and no figure of these batches rests
+on it.
 """
 
 import math
@@ -86,7 +87,7 @@ def stored_comparisons(prior: Prior, comparisons: Comparisons, beta: float) -> B
 
 
 def stored_labels(prior: Prior, prompts: Prompts, replies: Completions, liked: Sequence[bool], beta: float) -> Batch:
-    """Labelled replies for KTO, each beside the reply of the next example with another prompt, which measures the drift.
+    """Labelled replies for KTO, each beside the next example's to another prompt, which measures the drift.
 
     Args:
         prior: π0 of the policy that will learn.
@@ -106,8 +107,8 @@ def stored_labels(prior: Prior, prompts: Prompts, replies: Completions, liked: S
         raise ShapeError(f"{n} prompts, {len(replies)} replies, {len(liked)} labels: one each, in order, is needed.")
     if len(set(prompts.ids)) < 2:
         raise ConfigError(
-            "every labelled reply answers the same prompt: KTO measures the drift on replies to other prompts. Add such, "
-            "or pair the replies and use DPO."
+            "every labelled reply answers the same prompt: KTO measures the drift on replies to other prompts. Add "
+            "such, or pair the replies and use DPO."
         )
     other = [next(j % n for j in range(i + 1, i + n) if prompts.ids[j % n] != prompts.ids[i]) for i in range(n)]
     order = torch.tensor([k for i in range(n) for k in (i, other[i])])
@@ -136,8 +137,8 @@ def stored_demonstrations(prior: Prior, prompts: Prompts, replies: Completions) 
 def _constant(beta: float, rows: int) -> Float[Tensor, " R"]:
     if not (beta > 0 and math.isfinite(beta) and math.isfinite(1 / beta)):
         raise ConfigError(
-            f"beta={beta}: logits of preference per nat must be finite and above 0, and so must 1/beta. 0.1 is what DPO is "
-            "often used with; it says that one nat of log π/π0 moves the judges by a tenth of a logit."
+            f"beta={beta}: logits of preference per nat must be finite and above 0, and so must 1/beta. 0.1 is what "
+            "DPO is often used with; it says that one nat of log π/π0 moves the judges by a tenth of a logit."
         )
     return torch.full((rows,), beta, dtype=torch.float64)
 
@@ -147,16 +148,16 @@ def _stored(prior: Prior, prompts: Prompts, rows: Completions, readings: dict[st
     longest = int(rows.lengths.max())
     if longest > prior.horizon:
         raise ConfigError(
-            f"a recorded reply has {longest} tokens and the prior's horizon is {prior.horizon}: raise it to {longest}, or "
-            "leave longer replies out."
+            f"a recorded reply has {longest} tokens and the prior's horizon is {prior.horizon}: raise it to "
+            f"{longest}, or leave longer replies out."
         )
     log_prior = prior.score(prompts, rows)
     lost = torch.isneginf(log_prior.sum(-1)).nonzero().flatten().tolist()
     if lost:
         said = prompts.codec.decode(rows.tokens()[lost[0]])
         raise ConfigError(
-            f"{len(lost)} recorded replies are impossible under the prior, so log π/π0 does not exist for them; the first: "
-            f"{str(said)[:60]!r}. Leave them out, or take a prior that can say them (no top_k or top_p)."
+            f"{len(lost)} recorded replies are impossible under the prior, so log π/π0 does not exist for them; the "
+            f"first: {str(said)[:60]!r}. Leave them out, or take a prior that can say them (no top_k or top_p)."
         )
     zero = torch.zeros(len(rows), dtype=torch.float64, device=log_prior.device)
     carried = {name: values.to(log_prior.device) for name, values in readings.items()}

@@ -3,8 +3,8 @@
     loss = −mean log π(reply | prompt)       summed over the reply's tokens, its end included
 
 Target: the law of the data, KL(data‖π) → 0; no reward and no prior are in it, π only starts at π0. Whether that is a
-posterior depends on where the data came from: draws of p* make it the forward KL to p* (distillation). Tested to reach the
-data's law on TOY-A in tests/oracle/test_preferences.py.
+posterior depends on where the data came from: draws of p* make it the forward KL to p* (distillation). Tested to reach
+the data's law on TOY-A in tests/oracle/test_preferences.py.
 
 Left out on purpose: the mean over tokens, which gives a reply's token less weight the longer the reply is.
 """

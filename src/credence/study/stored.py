@@ -12,7 +12,7 @@ from credence.core.errors import ConfigError
 from credence.report import schema, talks
 from credence.report.schema import Report
 from credence.report.talks import TalkReport
-from credence.study.data import read_text
+from credence.study.examples import read_text
 
 
 def read_json(path: Path) -> dict[str, Any]:

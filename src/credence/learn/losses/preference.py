@@ -1,13 +1,14 @@
 """Losses of comparisons: two recorded replies a prompt, and how many judgements each of them won.
 
-h(x) = log π(x)/π0(x). With v votes of w a comparison for its first reply x and w − v for the other x', p = v/w, and β the
-logits (IPO: the probability) of preference per nat, which travels with the judgements as the reading `preference_beta`:
+h(x) = log π(x)/π0(x). With v votes of w a comparison for its first reply x and w − v for the other x', p = v/w, and β
+the logits (IPO: the probability) of preference per nat, which travels with the judgements as the reading
+`preference_beta`:
 
     DPO    −p log σ(βΔ) − (1 − p) log σ(−βΔ)              Δ = g(h(x)) − g(h(x')),  g(log t) = f'(t) of D_f(π‖π0)
     IPO    p (Δ − 1/2β)² + (1 − p)(Δ + 1/2β)²             Δ = h(x) − h(x')
 
-each times w, a mean over comparisons. The readings are what the judges said, so they are evidence, and β stands with it:
-no learner has one. Tested by enumeration in tests/oracle/test_preferences.py.
+each times w, a mean over comparisons. The readings are what the judges said, so they are evidence, and β stands with
+it: no learner has one. Tested by enumeration in tests/oracle/test_preferences.py.
 """
 
 import math
@@ -34,7 +35,8 @@ def log_ratio(scored: Scored) -> Float[Tensor, " R"]:
     """h = log π/π0 of each row in nats, with gradient.
 
     Raises:
-        ContractError: a reply that the policy cannot make although its prior can, or the other way round: h is infinite.
+        ContractError: a reply that the policy cannot make although its prior can, or the other way round: h is
+        infinite.
     """
     log_pi = torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)
     log_prior = torch.where(scored.mask, scored.log_prior, 0.0).sum(-1)
@@ -133,9 +135,10 @@ def identity_preference(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
 def told(scored: Scored, at: Compared, loss: Float[Tensor, ""]) -> dict[str, float]:
     """What learners of comparisons report.
 
-    preference_loss: the loss. accuracy: share of judgements that the policy's h agrees with, half for a draw. margin: mean
-    over judgements of h of the reply they chose minus h of the other, nats. h_chosen, h_rejected: the two parts of it.
-    seen: π's mass on the two replies of a comparison, mean over those of the step; the loss never looks at the rest. seen_prior: the same of π0.
+    preference_loss: the loss. accuracy: share of judgements that the policy's h agrees with, half for a draw. margin:
+    mean over judgements of h of the reply they chose minus h of the other, nats. h_chosen, h_rejected: the two parts of
+    it. seen: π's mass on the two replies of a comparison, mean over those of the step; the loss never looks at the
+    rest. seen_prior: the same of π0.
     """
     h, votes = at.h.detach(), at.votes
     total = votes.sum()

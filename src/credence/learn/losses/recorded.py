@@ -36,8 +36,8 @@ def prospect(scored: Scored, liked_weight: float = 1.0, disliked_weight: float =
         ShapeError: rows without labels; no labelled row, or none to measure the drift by.
         ContractError: as log_ratio.
 
-    Info: preference_loss, the loss; accuracy, share of labels on whose side h − z0 is; h_liked and h_disliked, mean h, 0
-    where the step has none; drift, z0.
+    Info: preference_loss, the loss; accuracy, share of labels on whose side h − z0 is; h_liked and h_disliked, mean h,
+    0 where the step has none; drift, z0.
 
     Source: Ethayarajh et al. 2024 (2402.01306), from the formulas.
     """
