@@ -209,14 +209,14 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     from credence.learn import loop
 
     seen: list[float] = []
-    plain = loop.elbo
+    plain = loop.elbo_on
 
     def watched(*given: Any) -> tuple[float, float]:
         value, se = plain(*given)
         seen.append(value)
         return value, se
 
-    monkeypatch.setattr(loop, "elbo", watched)
+    monkeypatch.setattr(loop, "elbo_on", watched)
     _, folder, _ = study(config)
     first = [h["val_elbo"] for h in lines(folder / "history.jsonl") if h["stage"] == "dpg" and "val_elbo" in h]
     assert seen[1 : 1 + len(first)] == first

@@ -269,12 +269,12 @@ def test_rows_without_a_coefficient_are_skipped_and_nothing_changes() -> None:
     wanted, _ = plain_gradient(made, batch, leave_one_out_gradient)
     seen: list[int] = []
 
-    def log_probs(completions: object) -> torch.Tensor:
+    def look(completions: object) -> dict[str, torch.Tensor]:
         seen.append(len(completions))  # pyright: ignore[reportArgumentType]
-        return made.lm.log_probs(batch.prompts, completions)  # pyright: ignore[reportArgumentType]
+        return {"log_pi": made.lm.log_probs(batch.prompts, completions)}  # pyright: ignore[reportArgumentType]
 
     pieces = made.lm.pieces(batch.prompts, batch.completions, 6)
-    accumulate(batch, leave_one_out_gradient, pieces, log_probs, lambda rows: made.score(batch.prompts, rows))
+    accumulate(batch, leave_one_out_gradient, pieces, look, lambda rows: made.score(batch.prompts, rows))
     assert sum(seen) == 4  # of 12 rows
     for p, w in zip(made.trainer.parameters, wanted, strict=True):
         assert p.grad is not None

@@ -140,7 +140,7 @@ def test_every_planned_part_takes_time_and_follows_the_config() -> None:
     plain = plan.plan(_without("dpg.epochs=0", "reinforce.steps=0"))
     assert list(plain) == [plan.LOAD, plan.PRIOR, plan.INFER, plan.REPORT]
     short = plan.plan(_without("reinforce.steps=1000000", "reinforce.seconds=60"))
-    assert short[plan.REINFORCE] < 120
+    assert short[plan.title("reinforce")] < 120
     small = plan.plan(load_config(None, ["prompts.heldout=4", "measure.draws=16"]))
     assert small[plan.REPORT] < whole[plan.REPORT] / 2  # rejects: ten seconds, of a run that takes less
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from credence.prior import logprob
-from credence.prior.logprob import mapped_log_probs, token_log_probs
+from credence.prior.logprob import Output, mapped_log_probs, token_kl, token_log_probs
 
 
 def parts(bias: bool, rows: int = 600, size: int = 6, vocab: int = 23) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
@@ -69,3 +69,28 @@ def test_low_precision_weights_give_at_least_float32() -> None:
         assert found.dtype == torch.float32
         rounded = torch.log_softmax(head(hidden.bfloat16()).float(), -1).gather(1, tokens[:, None]).squeeze(1)
         assert torch.allclose(found, rounded, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_kl_of_each_token(frozen: bool) -> None:
+    """Against the plain sum over the vocabulary, value and gradient, at two temperatures and two heads."""
+    hidden, head, _ = parts(True)
+    before, other, _ = parts(True)
+    with torch.no_grad():
+        other.weight += 0.3 * torch.sin(torch.arange(other.weight.numel()).view(other.weight.shape))
+    head.requires_grad_(not frozen)
+    inputs = [hidden] if frozen else [hidden, *head.parameters()]
+    weight = torch.randn(len(hidden), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ours = token_kl(hidden, Output(head, 0.7), before.detach(), Output(other, 1.3))
+    log_pi = torch.log_softmax(head(hidden) / 0.7, -1)
+    theirs = (torch.exp(log_pi) * (log_pi - torch.log_softmax(other(before).detach() / 1.3, -1))).sum(-1)
+    assert float(theirs.detach().min()) > 0
+    assert torch.allclose(ours, theirs, atol=1e-10, rtol=0)
+    for a, b in zip(
+        torch.autograd.grad(ours @ weight, inputs), torch.autograd.grad(theirs @ weight, inputs), strict=True
+    ):
+        assert torch.allclose(a, b, atol=1e-10, rtol=1e-10)
+    with torch.no_grad():
+        assert torch.allclose(
+            token_kl(hidden, Output(head, 0.7), before, Output(other, 1.3)), theirs, atol=1e-10, rtol=0
+        )

@@ -199,13 +199,13 @@ def test_the_history_has_the_documented_keys_and_no_clock() -> None:
     for record in done.history:
         assert set(record) - {"toy_reward"} <= set(HISTORY)
     always = {"stage", "step", "elbo", "log_lik", "kl_prior", "kl_posterior_estimate", "toy_reward", "grad_norm", "lr"}
-    assert set(done.history[0]) == always | {"tokens", "advantage_sd"}
+    assert set(done.history[0]) == always | {"tokens", "advantage_sd", "ratio_ess", "ratio_max"}
     assert set(done.history[1]) == set(done.history[0]) | {"val_elbo", "val_elbo_se", "best"}
     assert [r for r, _ in seen] == done.history
     assert set(seen[0][1]) == {"step", "wall", "cpu", "tokens_per_s", "elapsed", "progress"}
     stored = stored_draws(toy_a(), PROMPTS, Key(2), 8)
     off = fit(toy_a(), fresh(), PROMPTS, DPG(1, 8), Key(1), 1, stored=stored).history[0]
-    assert set(off) == always | {"tokens", "ess_share", "ratio_max"}
+    assert set(off) == always | {"tokens", "ess_share", "ratio_ess", "ratio_max"}
     assert done.cost.tokens == sum(r["tokens"] for r in done.history)
 
 

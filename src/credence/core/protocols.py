@@ -125,6 +125,9 @@ class Scored:
         prompts: B.
         log_z: (B,) an estimate of log Z, only where the learner needs "log_z".
         readings: (R,) raw evidence values by name; they are only reported.
+        kl: (R, T) KL(π(·|s_t)‖π0(·|s_t)) in nats, over the whole vocabulary, with gradient; where "kl" is needed.
+        value: (R, T) v(s_t) in nats, one number a prefix, with gradient; where "value" is needed.
+        value_q: (R, T) v(s_t) as it was when the rows were collected; likewise.
     """
 
     log_pi: Float[Tensor, "R T"]
@@ -136,6 +139,9 @@ class Scored:
     prompts: int
     log_z: Float[Tensor, " B"] | None = None
     readings: Mapping[str, Float[Tensor, " R"]] = field(default_factory=dict)
+    kl: Float[Tensor, "R T"] | None = None
+    value: Float[Tensor, "R T"] | None = None
+    value_q: Float[Tensor, "R T"] | None = None
 
 
 Loss = Callable[[Scored], tuple[Float[Tensor, ""], Info]]
@@ -183,7 +189,13 @@ ValueLoss = Callable[[Valued], tuple[Float[Tensor, ""], Info]]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step's rows as the loop collected them: everything of Scored but what the policy must add."""
+    """One step's rows as the loop collected them: everything of Scored but what the policy must add.
+
+    Attributes beyond those of Scored:
+        on_policy: the policy drew the rows and has not changed since: log_q is log π.
+        needs: what the policy must add besides log_pi: "kl", "value".
+        prior: whom the KL of each token is taken to; only where "kl" is needed.
+    """
 
     prompts: Prompts
     completions: Completions
@@ -193,6 +205,9 @@ class Batch:
     on_policy: bool = False
     log_z: Float[Tensor, " B"] | None = None
     readings: Mapping[str, Float[Tensor, " R"]] = field(default_factory=dict)
+    needs: frozenset[str] = frozenset()
+    prior: Prior | None = None
+    value_q: Float[Tensor, "R T"] | None = None
 
 
 @runtime_checkable
@@ -206,7 +221,7 @@ class Learner(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the loss reads beyond the common fields: "log_z"."""
+        """What the loss reads beyond the common fields: "log_z", "kl", "value"."""
         ...
 
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]: ...
@@ -251,6 +266,15 @@ class Policy(StepPrior, Protocol):
 
     def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
         """Put a state back; the optimiser starts afresh, or from these moments."""
+        ...
+
+
+@runtime_checkable
+class Critic(Policy, Protocol):
+    """A policy that can also say what a prefix is worth, for learners that need "value"."""
+
+    def value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """v(s_t) before each token, nats, zero outside the mask, detached."""
         ...
 
 

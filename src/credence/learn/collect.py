@@ -2,22 +2,33 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
-from credence.core.protocols import Batch, Guide, Policy
+from credence.core.protocols import Batch, Critic, Guide, Policy
 from credence.core.protocols import Learner as LearnerLaw
 from credence.core.protocols import ValueLearner as ValueLaw
 from credence.core.types import Completions, Prompts
 from credence.evidence.product import measure
+from credence.learn.replay import Replay
+from credence.learn.reuse import merged, pick, shares
+from credence.learn.schedules import realised
 from credence.posterior.posterior import Posterior
 
 Record = Mapping[str, Any]
 Schedule = Callable[[int, Record], Posterior]
+
+Draw = Callable[[Key, Policy, Prompts, int], tuple[Completions, Float[Tensor, "R T"]]]
+"""Another way to draw a step's rows: n a prompt, with log q of each token as really drawn."""
+
+Shape = Callable[[Batch], Batch]
+"""A step's rows as collected -> as learnt from. Whoever changes log_lik changes the target."""
 
 HISTORY: Mapping[str, str] = {
     "stage": "the name given to fit",
@@ -32,10 +43,22 @@ HISTORY: Mapping[str, str] = {
     "val_elbo": "ELBO on the validation prompts in nats, where they were looked at",
     "val_elbo_se": "its standard error over draws; inf where it cannot be known",
     "best": "whether this step became the kept checkpoint",
-    "advantage_sd": "REINFORCE: standard deviation of the advantages in nats",
+    "advantage_sd": "standard deviation of the advantages in nats, of rows or of tokens",
+    "ratio_ess": "effective draws over draws of the weights π/q; 1 on policy",
+    "ratio_max": "the largest π/q of a row; 1 on policy",
+    "tau": "under a schedule: the power of the evidence aimed at",
+    "beta": "under a schedule: the β that this is, where one reward has one",
+    "val_measure": "mean of the validation's own measure, where it has one",
     "ess_share": "DPG: effective draws over draws",
-    "ratio_max": "DPG: the largest π/q",
-    "value_loss": "value learners: the loss, in a unit of its own",
+    "clip_share": "PPO, GRPO: share of the tokens whose gradient the clip cut",
+    "kl_step": "PPO: E_q[log q/π] in nats a reply, how far the policy went from the one that drew the rows",
+    "kl_token": "Rao-Blackwell: E[Σ KL(π(·|s_t)‖π0(·|s_t))] in nats, an estimate of KL(π‖π0) that is never negative",
+    "group_sd": "GRPO: mean standard deviation within a group, in nats",
+    "replay_groups": "past groups joined to the step's own",
+    "replay_age": "their mean age in steps",
+    "replay_dropped": "groups dropped because they were too old",
+    "value_grad_norm": "norm of the value's gradient, where a policy has one beside it",
+    "value_loss": "value learners: the loss, in a unit of its own; PPO: mean squared error of the value, nats²",
     "root": "soft Q and ILQL: V before the first token in nats, mean over prompts; log Z at the optimum of soft Q",
 }
 """The keys of a record; beside them stands the mean of each evidence reading under its own name."""
@@ -83,11 +106,11 @@ class ValueLearner(ValueLaw, Settings, Protocol):
 
 @dataclass(eq=False)
 class Collector:
-    """What stays fixed over the steps of one stage, and the tokens spent.
+    """What stays fixed over the steps of one stage, the tokens spent, and what is replayed.
 
     Raises:
-        ConfigError: no prompts; a learner of stored draws without them; a prompt without a stored draw; a learner of
-            values for a policy that has none.
+        ConfigError: no prompts; a learner of stored draws without them, or one that draws with them replayed; a prompt
+            without a stored draw; a learner that needs values for a policy that has none.
         ShapeError: stored draws of other prompts than those to learn on.
     """
 
@@ -97,6 +120,9 @@ class Collector:
     learner: Learner | ValueLearner
     key: Key
     stored: Batch | None
+    draw: Draw | None = None
+    shape: Shape | None = None
+    replay: Replay | None = None
     tokens: int = 0
 
     def __post_init__(self) -> None:
@@ -104,8 +130,15 @@ class Collector:
             raise ConfigError("no training prompts: give at least one.")
         if isinstance(self.learner, ValueLearner):
             self._guide()
+        elif "value" in self.learner.needs:
+            self._critic()
         if self.learner.on_policy:
             return
+        if self.replay is not None or self.draw is not None:
+            raise ConfigError(
+                f"{type(self.learner).__name__} learns from stored draws and draws none: replay and draw are for "
+                "learners that do."
+            )
         if self.stored is None:
             raise ConfigError(
                 f"{type(self.learner).__name__} learns from stored draws: pass stored=Batch(...), draws on the prompts."
@@ -122,12 +155,19 @@ class Collector:
         return self.posterior if isinstance(self.posterior, Posterior) else self.posterior(step, record)
 
     def step(self, step: int, last: Record, lr: float) -> tuple[Record, Record]:
-        """One gradient step: its record, and its clock. A step whose record holds a NaN has not been applied."""
+        """One collection and its gradient steps: record and clock. A gradient that holds a NaN has not been applied."""
         began, cpu = time.monotonic(), time.process_time()
-        batch = self.collect(step, self.target(step, last))
-        info: Record = self._backward(batch)
-        if troubles(info) == []:
-            info = {**info, **self.policy.step(lr)}
+        posterior = self.target(step, last)
+        batch, more = self._replayed(step, posterior, self.collect(step, posterior))
+        infos: list[Record] = []
+        for part in shares(self.learner, self.key.fold("reuse", step), batch):
+            info = self._backward(part)
+            if troubles(info) == []:
+                info = {**info, **self.policy.step(lr)}
+            infos.append(info)
+            if troubles(info):
+                break
+        info = {**merged(infos), **more, **({} if isinstance(self.posterior, Posterior) else realised(posterior))}
         used = int(batch.completions.mask.sum())
         self.tokens += used
         wall = time.monotonic() - began
@@ -138,6 +178,14 @@ class Collector:
         if isinstance(self.learner, ValueLearner):
             return self._guide().value_backward(batch, self.learner.value_loss)
         return self.policy.forward_backward(batch, self.learner.loss)
+
+    def _critic(self) -> Critic:
+        if isinstance(self.policy, Critic):
+            return self.policy
+        raise ConfigError(
+            f"{type(self.learner).__name__} needs a value of prefixes, and {type(self.policy).__name__} has none: "
+            "build the policy with value=True."
+        )
 
     def _guide(self) -> Guide:
         if isinstance(self.policy, Guide):
@@ -166,37 +214,40 @@ class Collector:
         index = self.visit(step)
         prompts = self.all_prompts.take(index)
         if self.stored is not None and not self.learner.on_policy:
-            batch = self._recall(index, prompts, posterior, self.stored)
+            batch = self._recall(index, posterior, self.stored)
         else:
-            completions, log_q = self.policy.sample(self.key.fold("step", step), prompts, self.learner.group)
+            key, n = self.key.fold("step", step), self.learner.group
+            given = self.draw(key, self.policy, prompts, n) if self.draw else self.policy.sample(key, prompts, n)
+            completions, log_q = given
             log_prior = posterior.prior.score(prompts, completions)
             log_lik, readings = measure(posterior.evidence, prompts, completions)
-            batch = Batch(prompts, completions, log_q, log_prior, log_lik, on_policy=True, readings=readings)
+            batch = Batch(prompts, completions, log_q, log_prior, log_lik, self.draw is None, readings=readings)
         for name in batch.readings:
             if name in HISTORY:
                 raise ConfigError(f"the evidence reads {name!r}, a key of the history: give it another name.")
-        return batch
+        return batch if self.shape is None else self.shape(batch)
 
-    def _recall(self, index: list[int], prompts: Prompts, posterior: Posterior, stored: Batch) -> Batch:
+    def _replayed(self, step: int, posterior: Posterior, fresh: Batch) -> tuple[Batch, Record]:
+        """The rows to learn from: past ones joined, and with them what the learner needs; and what to record of it."""
+        batch, said = fresh, dict[str, float]()
+        if self.replay is not None:
+            batch, said = self.replay.join(self.key, step, fresh, self.all_prompts)
+            if batch is not fresh and not isinstance(self.posterior, Posterior):
+                batch = replace(batch, log_lik=posterior.log_lik(batch.prompts, batch.completions))
+            self.replay.add(step, self.visit(step), fresh)
+        needs = self.learner.needs
+        if "kl" in needs:
+            batch = replace(batch, prior=posterior.prior)
+        if "value" in needs:
+            batch = replace(batch, value_q=self._critic().value(batch.prompts, batch.completions))
+        return replace(batch, needs=needs), said
+
+    def _recall(self, index: list[int], posterior: Posterior, stored: Batch) -> Batch:
         """The stored rows of these prompts, renumbered; their evidence is read again only where it is annealed."""
-        rows = [torch.nonzero(stored.completions.prompt == b).flatten()[: self.learner.group] for b in index]
-        picked = torch.cat(rows)
-        whole = stored.completions.rows(picked)
-        place = torch.cat([torch.full((len(r),), i) for i, r in enumerate(rows)]).to(picked)
-        completions = Completions(whole.ids, whole.mask, whole.ended, place)
-        annealed = not isinstance(self.posterior, Posterior)
-        log_lik = posterior.log_lik(prompts, completions) if annealed else stored.log_lik[picked]
-        log_z = None if stored.log_z is None or annealed else stored.log_z[torch.tensor(index)]
-        readings = {name: values[picked] for name, values in stored.readings.items()}
-        return Batch(
-            prompts,
-            completions,
-            stored.log_q[picked],
-            stored.log_prior[picked],
-            log_lik,
-            log_z=log_z,
-            readings=readings,
-        )
+        batch = pick(replace(stored, prompts=self.all_prompts), index, self.learner.group)
+        if isinstance(self.posterior, Posterior):
+            return batch
+        return replace(batch, log_lik=posterior.log_lik(batch.prompts, batch.completions), log_z=None)
 
 
 def troubles(record: Record) -> list[str]:

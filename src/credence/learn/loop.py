@@ -1,7 +1,8 @@
 """The one training loop: collect, score, step, record, validate, keep the best; and go on where it was killed."""
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,14 +11,22 @@ from torch import Tensor
 from credence.core.keys import Key
 from credence.core.protocols import Batch, Policy, Prior
 from credence.core.status import Status
-from credence.core.types import Cost, Prompts
+from credence.core.types import Completions, Cost, Prompts
 from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
-from credence.learn.collect import Collector, Learner, Record, Schedule, ValueLearner, troubles
+from credence.learn.collect import Collector, Draw, Learner, Record, Schedule, Shape, ValueLearner, troubles
+from credence.learn.replay import Replay
 from credence.learn.resume import Brought, Saver, origin
+from credence.learn.stops import Stop
 from credence.posterior.posterior import Posterior
 
-__all__ = ["Beginning", "Callback", "Fit", "Learner", "Record", "Schedule", "Validation", "elbo", "fit"]
+__all__ = [
+    "Beginning", "Callback", "Fit", "Learner", "Measure", "Record", "Schedule", "Validation", "converges", "elbo",
+    "fit",
+]  # fmt: skip
+
+Measure = Callable[[Prompts, Completions], Sequence[float]]
+"""A number for each completion, the larger the better: what chooses the checkpoint apart from the reward."""
 
 
 @runtime_checkable
@@ -40,7 +49,7 @@ class Beginning(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Prompts that choose the checkpoint by their ELBO, always with the same key and under one target.
+    """Prompts that choose the checkpoint, always with the same key: by their ELBO under one target, or by a measure.
 
     Attributes:
         prompts: to validate on.
@@ -48,6 +57,7 @@ class Validation:
         every: steps between two looks.
         target: whose ELBO; by default the posterior of fit, or what its schedule gives for the last step.
         key: of the draws; give two stages the same and their ELBOs compare. By default folded from the key of fit.
+        measure: chooses in place of the ELBO (a gold reward, a human's score): its mean over draws, then prompts.
     """
 
     prompts: Prompts
@@ -55,6 +65,7 @@ class Validation:
     every: int = 10
     target: Posterior | None = None
     key: Key | None = None
+    measure: Measure | None = None
 
 
 @dataclass(eq=False)
@@ -62,12 +73,13 @@ class Fit:
     """What a training stage left: the policy at its best checkpoint, and its history.
 
     Attributes:
-        policy: at the best validation ELBO; where nothing validates, at the last step (after a NaN: as it came).
+        policy: at the best validation; where nothing validates, at the last step (after a NaN: as it came).
         history: a record a step, without clock fields: the same run gives the same bytes. Keys: collect.HISTORY.
-        status: OK, STOPPED (Ctrl-C or the time budget) or NAN, with `why`.
+        status: OK, STOPPED (Ctrl-C, the time budget or a stop rule) or NAN, with `why`.
         why: a sentence where the status is not OK.
         best: step of the policy that was kept; 0 is the policy as it came.
-        best_elbo: its validation ELBO in nats; -inf where nothing validated, or it makes impossible draws.
+        best_elbo: its validation ELBO in nats, or its measure; -inf where nothing validated, or it makes impossible
+            draws.
         cost: completion tokens learnt from, and CPU seconds.
         interrupted: whether Ctrl-C ended it.
     """
@@ -97,8 +109,13 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | None = None,
     checkpoint_every: int = 10,
+    stops: Sequence[Stop] = (),
+    replay: Replay | None = None,
+    draw: Draw | None = None,
+    shape: Shape | None = None,
+    say: Callable[[str], object] = lambda line: sys.stderr.write(f"{line}\n"),
 ) -> Fit:
-    """Train `policy` towards the learner's target.
+    """Train `policy` towards the learner's target; where that is another law than the posterior, one line says so.
 
     With `checkpoints`, a call with the same arguments and the policy as it came goes on after the newest whole
     checkpoint, and one that had ended returns at once: on one thread with the same bytes in policy and history as if
@@ -120,6 +137,13 @@ def fit(
         callbacks: called after each step with (record, clock); a Beginning also before the first one.
         checkpoints: where to save what is needed to go on, and where to look for it.
         checkpoint_every: steps between two of them; one is always written at the end. 0: only at the end.
+        stops: rules that end the stage early (learn.stops: a KL budget, no better checkpoint); any callable on the
+            history will do.
+        replay: past rows to learn from beside the fresh ones; they are part of a checkpoint.
+        draw: another way to draw a step's rows, by default the policy's own. The rows are then off policy, and log q
+            must be the law that they really came from.
+        shape: changes a step's rows before they are learnt from.
+        say: where that line goes, by default standard error.
 
     Returns:
         Fit. Ctrl-C ends the stage with what was done, status STOPPED and `interrupted`. A NaN in loss, gradient or
@@ -136,7 +160,9 @@ def fit(
         of what is trained. Disk: a checkpoint holds what is trained three or four times (weights, Adam's two moments,
         the best weights).
     """
-    run = Collector(posterior, policy, prompts, learner, key, stored)
+    run = Collector(posterior, policy, prompts, learner, key, stored, draw, shape, replay)
+    if learner.target != "posterior":
+        say(converges(learner))
     out = Fit(policy)
     budget = Budget(steps, seconds)
     best = _Best(out, run, validation, steps)
@@ -151,7 +177,7 @@ def fit(
             if isinstance(callback, Beginning):
                 callback.begin(out.history)
         if not saver.ended:
-            _train(run, out, best, budget, stage, callbacks, saver)
+            _train(run, out, best, budget, stage, callbacks, saver, stops)
     except KeyboardInterrupt:
         out.status, out.why, out.interrupted = Status.STOPPED, "interrupted", True
     finally:
@@ -160,6 +186,11 @@ def fit(
     if not out.interrupted:
         saver.end(policy, out.best > 0, _facts(out, run, budget))
     return out
+
+
+def converges(learner: Learner | ValueLearner) -> str:
+    """What a learner tends to, in one line."""
+    return f"{type(learner).__name__} converges to {learner.target}."
 
 
 def _facts(out: Fit, run: Collector, budget: Budget) -> dict[str, Any]:
@@ -181,11 +212,20 @@ def _bring_back(found: Brought, out: Fit, run: Collector, best: "_Best", budget:
     out.history, out.status, out.why = list(facts["history"]), Status[facts["status"]], facts["why"]
     out.best, out.best_elbo, run.tokens = facts["best"], facts["best_elbo"], facts["tokens"]
     best.state = found.best or best.state
+    if run.replay is not None and found.replay:
+        run.replay.restore(found.replay)
     budget.back(facts["elapsed"], facts["cpu"])
 
 
 def _train(
-    run: Collector, out: Fit, best: "_Best", budget: Budget, stage: str, callbacks: Sequence[Callback], saver: Saver
+    run: Collector,
+    out: Fit,
+    best: "_Best",
+    budget: Budget,
+    stage: str,
+    callbacks: Sequence[Callback],
+    saver: Saver,
+    stops: Sequence[Stop],
 ) -> None:
     record: Record = out.history[-1] if out.history else {}
     for step in range(len(out.history) + 1, budget.steps + 1):
@@ -193,6 +233,9 @@ def _train(
             return
         if budget.late:
             out.status, out.why = Status.STOPPED, f"the time budget of {budget.seconds:g} s ended after step {step - 1}"
+            break
+        if why := "; ".join(filter(None, (stop(out.history) for stop in stops))):
+            out.status, out.why = Status.STOPPED, why
             break
         progress, learner = budget.used(step), run.learner
         record, clock = run.step(step, record, warmed(learner.lr, learner.warmup, step, progress))
@@ -212,7 +255,8 @@ def _train(
             callback(record, {**clock, "elapsed": budget.elapsed, "progress": progress})
         if saver.due(step):
             kept = best.state if 0 < out.best < step else None
-            saver.save(step, run.policy, kept, _facts(out, run, budget))
+            past = None if run.replay is None else run.replay.state()
+            saver.save(step, run.policy, kept, _facts(out, run, budget), past)
     if out.history and best.validation is not None and "val_elbo" not in out.history[-1]:
         out.history[-1] = {**out.history[-1], **best.look(len(out.history))}  # the budget cut unvalidated steps off
 
@@ -243,15 +287,20 @@ class _Best:
             return {}
         given, out = self.validation, self.out
         key = given.key or self.run.key.fold("val")
-        value, se = elbo(self.target, out.policy, given.prompts, key, given.draws)
+        drawn = out.policy.sample(key, given.prompts, given.draws)
+        value, se = elbo_on(self.target, given.prompts, *drawn)
+        said: Record = {"val_elbo": value, "val_elbo_se": se}
+        if given.measure is not None:
+            value = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
+            said = {**said, "val_measure": value}
         if step == 0 and value != value:
-            out.status, out.why = Status.NAN, "the validation ELBO of the policy as it came is no number"
+            out.status, out.why = Status.NAN, "the validation of the policy as it came is no number"
         # While every candidate makes impossible draws the ELBO is -inf and cannot choose: the last one is kept.
         better = value > out.best_elbo or value == out.best_elbo == -math.inf
         if better:
             out.best, out.best_elbo = step, value
             self.state = out.policy.state() if step else self.state
-        return {"val_elbo": value, "val_elbo_se": se, "best": better}
+        return {**said, "best": better}
 
     def restore(self) -> None:
         """Leave the best in the policy, and nothing of a step that was broken off."""
@@ -265,9 +314,14 @@ def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int
 
     The ELBO is -inf once a draw is impossible; the standard error is inf then, and for a single draw a prompt.
     """
-    completions, log_q = policy.sample(key, prompts, n)
+    return elbo_on(posterior, prompts, *policy.sample(key, prompts, n))
+
+
+def elbo_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[float, float]:
+    """The same on rows that the policy drew, as many for each prompt."""
     log_prior = posterior.prior.score(prompts, completions)
     gain = posterior.log_lik(prompts, completions) - (log_q - log_prior).sum(-1)
-    by, value = gain.view(len(prompts), n), float(gain.mean())
+    by, value = gain.view(len(prompts), -1), float(gain.mean())
+    n = by.shape[1]
     known = n > 1 and value != -math.inf
     return value, float((by.var(1).sum() / n).sqrt() / len(prompts)) if known else math.inf

@@ -18,7 +18,7 @@ from torch import Tensor
 from credence.core.errors import ConfigError
 from credence.core.protocols import Scored
 from credence.core.types import Info
-from credence.learn.losses.policy_gradient import leave_one_out_gradient
+from credence.learn.losses.policy_gradient import Advantage, leave_one_out_gradient
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Reinforce:
         group: draws a prompt, at least 2: the others are each draw's baseline.
         lr: Adam's step size after warm-up.
         warmup: steps over which lr rises; afterwards it falls linearly to a tenth.
+        passes: over the rows of a step, each corrected by π/q; 1 is on policy.
+        parts: gradient steps a pass, each on its share of the prompts.
+        advantage: another than A; a callable on `Scored`. What the loss then converges to is its author's affair.
 
     Raises:
         ConfigError: fewer than one prompt or two draws a prompt.
@@ -39,17 +42,22 @@ class Reinforce:
     group: int = 8
     lr: float = 2e-4
     warmup: int = 5
+    passes: int = 1
+    parts: int = 1
+    advantage: Advantage | None = None
 
     def __post_init__(self) -> None:
         if self.prompts < 1:
             raise ConfigError(f"prompts={self.prompts}: a step needs at least one prompt.")
         if self.group < 2:
             raise ConfigError(f"group={self.group}: the leave-one-out baseline needs at least 2 draws a prompt.")
+        if min(self.passes, self.parts) < 1:
+            raise ConfigError(f"passes={self.passes}, parts={self.parts}: at least one of each is needed.")
 
     @property
     def target(self) -> str:
-        """The posterior."""
-        return "posterior"
+        """The posterior, unless another advantage was given."""
+        return "posterior" if self.advantage is None else "what its own advantage makes of it"
 
     @property
     def on_policy(self) -> bool:
@@ -63,4 +71,6 @@ class Reinforce:
 
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
         """See losses.policy_gradient.leave_one_out_gradient."""
-        return leave_one_out_gradient(scored)
+        if self.advantage is None:
+            return leave_one_out_gradient(scored)
+        return leave_one_out_gradient(scored, self.advantage)

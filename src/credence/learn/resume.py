@@ -19,10 +19,12 @@ class Brought:
     Attributes:
         facts: what the loop said of itself when it saved.
         best: the best weights so far; None where they are those that the policy came with.
+        replay: what was kept for replay; empty where nothing was.
     """
 
     facts: Mapping[str, Any]
     best: Mapping[str, Tensor] | None
+    replay: Mapping[str, Tensor]
 
 
 @dataclass(eq=False)
@@ -30,7 +32,8 @@ class Saver:
     """The checkpoints of one stage: when one is due, and what is in it.
 
     Names of tensors: "policy/…" the weights, "adam/…" the optimiser's moments, "best/…" the best weights where they are
-    neither the current ones nor those at the start. A stage that ended leaves one checkpoint, with what it kept only.
+    neither the current ones nor those at the start, "replay/…" what is kept for replay. A stage that ended leaves one
+    checkpoint, with what it kept only.
 
     Attributes:
         store: where; None saves nothing.
@@ -67,12 +70,20 @@ class Saver:
             )
         self.ended = bool(found.state["ended"])
         weights, moments, best = (_under(prefix, found.tensors) for prefix in ("policy", "adam", "best"))
+        replay = _under("replay", found.tensors)
         if weights:
             policy.restore(weights, moments)
         kept = self.ended or found.state["facts"]["best"] == found.step
-        return Brought(found.state["facts"], best or (policy.state() if kept and weights else None))
+        return Brought(found.state["facts"], best or (policy.state() if kept and weights else None), replay)
 
-    def save(self, step: int, policy: Policy, best: Mapping[str, Tensor] | None, facts: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        policy: Policy,
+        best: Mapping[str, Tensor] | None,
+        facts: Mapping[str, Any],
+        replay: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Write what is needed to go on after this step.
 
         Args:
@@ -80,10 +91,12 @@ class Saver:
             policy: with its moments.
             best: the best weights, unless they are the current ones or those at the start.
             facts: any JSON tree.
+            replay: what is kept for replay.
         """
         if self.store is None:
             return
         tensors = _named("policy", policy.state()) | _named("adam", policy.moments()) | _named("best", best or {})
+        tensors |= _named("replay", replay or {})
         self.store.save(step, tensors, {"origin": dict(self.origin), "ended": False, "facts": dict(facts)})
 
     def end(self, policy: Policy, moved: bool, facts: Mapping[str, Any]) -> None:

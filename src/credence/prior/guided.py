@@ -24,12 +24,12 @@ from credence.core.types import Completions, Info, Prompts
 from credence.prior.cache import LMState
 from credence.prior.guided_table import check_follow
 from credence.prior.hf import LMPrior, trim
-from credence.prior.logprob import token_log_probs
+from credence.prior.logprob import Output, token_kl, token_log_probs
 from credence.prior.policy import TRAIN_TOKENS, twin_of, unwrap
 from credence.prior.render import TextCodec
 from credence.prior.states import States, Tick
 from credence.prior.steps import sample_by_steps
-from credence.prior.train import Trainer, accumulate, valued
+from credence.prior.train import Columns, Trainer, accumulate, valued
 
 
 class Head(nn.Module):
@@ -192,16 +192,27 @@ class GuidedLM:
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
         """Accumulate the gradient of a policy's loss. Cost: the vocabulary's sums; no pass through known states."""
 
-        def log_probs(completions: Completions) -> Float[Tensor, "R T"]:
-            hidden = self.states.read(self.lm, batch.prompts, completions)
-            return _wide(completions, self._log_pi(self.head, hidden, completions.ids[completions.mask]))
+        def look(completions: Completions) -> Columns:
+            hidden, token = self.states.read(self.lm, batch.prompts, completions), completions.ids[completions.mask]
+            out = {"log_pi": self._log_pi(self.head, hidden, token)}
+            if "kl" in batch.needs:
+                output = Output(self.lm.head, self.temperature)
+                out["kl"] = token_kl(hidden + self.head(hidden), output, hidden, output)
+            if "value" in batch.needs:
+                out["value"] = self.head.value(hidden)
+            return {name: _wide(completions, x) for name, x in out.items()}
 
         @torch.no_grad()
         def score(completions: Completions) -> Float[Tensor, "R T"]:
-            return log_probs(completions).double()
+            return look(completions)["log_pi"].double()
 
         pieces = self.lm.pieces(batch.prompts, batch.completions, self.train_tokens)
-        return accumulate(batch, loss, pieces, log_probs, score, self.products)
+        return accumulate(batch, loss, pieces, look, score, self.products)
+
+    @torch.no_grad()
+    def value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """v(s_t) before each token in nats, zero outside the mask."""
+        return _wide(completions, self.head.value(self.states.read(self.lm, prompts, completions)).double())
 
     def value_backward(self, batch: Batch, loss: ValueLoss) -> Info:
         """Accumulate the gradient of a value's loss on this batch. Cost: as the loss asks, see Valued."""

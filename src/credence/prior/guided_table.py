@@ -109,9 +109,23 @@ class GuidedTable:
 
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
         """Accumulate the gradient of a policy's loss on this batch."""
-        scalar, info = loss(scored(batch, self.log_probs(batch.prompts, batch.completions)))
+        columns = {"log_pi": self.log_probs(batch.prompts, batch.completions)}
+        place, _ = self.start_law.locate(batch.prompts, batch.completions)
+        if "kl" in batch.needs:
+            log_pi, log_prior = (torch.log_softmax(x, -1) for x in (self._logits(self.q), self.start_law.logits))
+            kl = torch.where(torch.isneginf(log_pi), 0.0, torch.exp(log_pi) * (log_pi - log_prior.detach())).sum(-1)
+            columns["kl"] = torch.where(batch.completions.mask, kl[place], 0.0)
+        if "value" in batch.needs:
+            columns["value"] = torch.where(batch.completions.mask, self.v[place], 0.0)
+        scalar, info = loss(scored(batch, **columns))
         scalar.backward()
         return info
+
+    @torch.no_grad()
+    def value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """v(s_t) before each token in nats, zero outside the mask."""
+        place, _ = self.start_law.locate(prompts, completions)
+        return torch.where(completions.mask, self.v[place], 0.0)
 
     def value_backward(self, batch: Batch, loss: ValueLoss) -> Info:
         """Accumulate the gradient of a value's loss on this batch."""

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from credence.core.errors import ConfigError, MissingExtraError
 from credence.core.keys import Key
-from credence.core.protocols import Batch, Loss, StepPrior
+from credence.core.protocols import Batch, Loss, Prior, StepPrior
 from credence.core.types import Completions, Info, Prompts
-from credence.prior.hf import LMPrior, LMState
+from credence.prior.critic import ValueHead
+from credence.prior.hf import LMPrior, LMState, trim
+from credence.prior.logprob import Output, token_kl, token_log_probs
 from credence.prior.reading import Reading
 from credence.prior.render import TextCodec
 from credence.prior.reshape import Reshaped
 from credence.prior.steps import sample_by_steps
-from credence.prior.train import Trainer, accumulate
+from credence.prior.train import Columns, Trainer, accumulate
 
 TRAIN_TOKENS = 2048
 """Tokens, prompts' and completions', in one forward and backward pass: bounds activations (about 2 GB on the embedded
@@ -39,6 +41,7 @@ class LMPolicy:
         train_tokens: in one forward and backward pass.
         products: format of the matrix products in those passes, bfloat16 for instance; None: the weights' own. Draws,
             scores and the loss's coefficients are not touched by it, nor are weights and Adam.
+        critic: a value of each prefix, for learners that need "value"; None: it has none.
     """
 
     lm: LMPrior
@@ -47,6 +50,7 @@ class LMPolicy:
     names: tuple[str, ...]
     train_tokens: int = TRAIN_TOKENS
     products: torch.dtype | None = None
+    critic: ValueHead | None = None
 
     @property
     def codec(self) -> TextCodec:
@@ -101,27 +105,79 @@ class LMPolicy:
 
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
         """Accumulate the gradient of loss on this batch. Memory: activations of `train_tokens` tokens."""
+        prior = self._prior(batch.prior) if "kl" in batch.needs else None
 
-        def log_probs(completions: Completions) -> Float[Tensor, "R T"]:
-            return self.lm.log_probs(batch.prompts, completions, self.temperature)
+        def look(completions: Completions) -> Columns:
+            return self._look(batch, completions, prior)
 
         def score(completions: Completions) -> Float[Tensor, "R T"]:
             return self.score(batch.prompts, completions)
 
         pieces = self.lm.pieces(batch.prompts, batch.completions, self.train_tokens)
-        return accumulate(batch, loss, pieces, log_probs, score, self.products)
+        return accumulate(batch, loss, pieces, look, score, self.products)
+
+    def _look(self, batch: Batch, completions: Completions, prior: tuple[LMPrior, Output] | None) -> Columns:
+        """log π of each token of one piece, and what else is needed: one pass of the model, one of the prior's."""
+        shape, output = completions.ids.shape, Output(self.lm.head, self.temperature)
+        hidden = self.lm.hidden(batch.prompts, completions).flatten(0, 1)
+        out = {"log_pi": token_log_probs(hidden, self.lm.head, completions.ids.flatten(), self.temperature)}
+        if prior is not None:
+            with torch.no_grad():
+                before = prior[0].hidden(batch.prompts, completions).flatten(0, 1)
+            out["kl"] = token_kl(hidden, output, before, prior[1])
+        if "value" in batch.needs:
+            out["value"] = self._critic()(hidden)
+        return {name: x.view(shape) for name, x in out.items()}
+
+    def _prior(self, given: Prior | None) -> tuple[LMPrior, Output]:
+        """The model and output layer to which the KL of each token is taken.
+
+        Raises:
+            ConfigError: no prior, or one whose next-token laws cannot be had, or of another vocabulary.
+        """
+        if given is None:
+            raise ConfigError("the KL of each token is needed and no prior is given: set Batch.prior, as fit does.")
+        lm, temperature = unwrap(given)  # pyright: ignore[reportArgumentType] - it refuses what is no language model
+        if lm.head.out_features != self.lm.head.out_features:
+            raise ConfigError(
+                f"the prior knows {lm.head.out_features} words and the policy {self.lm.head.out_features}: their KL is "
+                "that of laws over different things. Build the policy on this prior."
+            )
+        return lm, Output(lm.head, temperature)
+
+    def _critic(self) -> ValueHead:
+        if self.critic is None:
+            raise ConfigError("this learner needs a value of prefixes: build the policy with value=True.")
+        return self.critic
+
+    @torch.no_grad()
+    def value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """v(s_t) before each token in nats, zero outside the mask. Cost: a forward pass.
+
+        Raises:
+            ConfigError: the policy was built without one.
+        """
+        head, out = self._critic(), torch.zeros(completions.mask.shape, dtype=torch.float64, device=self.lm.device)
+        for rows in self.lm.pieces(prompts, completions):
+            part = trim(completions.rows(rows))
+            found = head(self.lm.hidden(prompts, part)).double()
+            out[rows, : part.ids.shape[1]] = torch.where(part.mask, found, 0.0)
+        return out
 
     def step(self, lr: float) -> Info:
-        """One Adam step."""
-        return self.trainer.step(lr)
+        """One Adam step, of the value too."""
+        more = {} if self.critic is None else self.critic.step(lr)
+        return {**self.trainer.step(lr), **more}
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the trained tensors by name."""
-        return {n: p.detach().clone() for n, p in zip(self.names, self.trainer.parameters, strict=True)}
+        own = {n: p.detach().clone() for n, p in zip(self.names, self.trainer.parameters, strict=True)}
+        return own if self.critic is None else {**own, **self.critic.own()}
 
     def moments(self) -> dict[str, Tensor]:
         """What the optimiser remembers; not copied."""
-        return self.trainer.moments(self.names)
+        own = self.trainer.moments(self.names)
+        return own if self.critic is None else {**own, **self.critic.moments()}
 
     def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
         """Put trained tensors back; the optimiser starts afresh, or from these moments."""
@@ -129,6 +185,8 @@ class LMPolicy:
             for name, parameter in zip(self.names, self.trainer.parameters, strict=True):
                 parameter.copy_(state[name])
         self.trainer.recall(self.names, moments or {})
+        if self.critic is not None:
+            self.critic.restore(state, moments or {})
 
 
 def unwrap(prior: StepPrior) -> tuple[LMPrior, float]:
@@ -161,13 +219,17 @@ def twin_of(lm: LMPrior, own: frozenset[int]) -> LMPrior:
     return LMPrior(model, lm.codec, lm.ends, lm.horizon, name=f"policy on {lm.name}")
 
 
-def _policy(lm: LMPrior, temperature: float, clip: float) -> LMPolicy:
+def _policy(lm: LMPrior, temperature: float, clip: float, value: bool) -> LMPolicy:
     trained = [(n, p) for n, p in lm.model.named_parameters() if p.requires_grad]
     trainer = Trainer([p for _, p in trained], clip=clip)
-    return LMPolicy(lm, temperature, trainer, tuple(n for n, _ in trained))
+    kind = torch.promote_types(lm.dtype, torch.float32)
+    critic = ValueHead(lm.head.in_features).to(lm.device, kind) if value else None
+    return LMPolicy(lm, temperature, trainer, tuple(n for n, _ in trained), critic=critic)
 
 
-def lora_policy(prior: StepPrior, key: Key, rank: int = 16, alpha: float = 32.0, clip: float = 1.0) -> LMPolicy:
+def lora_policy(
+    prior: StepPrior, key: Key, rank: int = 16, alpha: float = 32.0, clip: float = 1.0, value: bool = False
+) -> LMPolicy:
     """Low-rank adapters on every linear layer of the blocks (peft; GPT-2's Conv1D too). Starts as the prior.
 
     Every weight of the prior is shared with it, none is trained; tested in tests/contract/test_policies.py.
@@ -178,6 +240,7 @@ def lora_policy(prior: StepPrior, key: Key, rank: int = 16, alpha: float = 32.0,
         rank: of the adapters.
         alpha: their scale is alpha / rank.
         clip: largest gradient norm.
+        value: with a value of each prefix, for learners that need one.
 
     Raises:
         MissingExtraError: peft is not installed.
@@ -204,10 +267,10 @@ def lora_policy(prior: StepPrior, key: Key, rank: int = 16, alpha: float = 32.0,
             if "lora_A" in name:
                 bound = parameter.shape[1] ** -0.5
                 parameter.copy_(torch.from_numpy(rng.uniform(-bound, bound, parameter.shape)))
-    return _policy(twin, temperature, clip)
+    return _policy(twin, temperature, clip, value)
 
 
-def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = True) -> LMPolicy:
+def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = True, value: bool = False) -> LMPolicy:
     """Every weight is trained. Starts as the prior; tested in tests/contract/test_policies.py.
 
     Args:
@@ -215,6 +278,7 @@ def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = T
         clip: largest gradient norm.
         freeze_embeddings: leave the word embeddings and the output layer as they are; they then share the prior's
             memory.
+        value: with a value of each prefix, for learners that need one.
 
     Raises:
         ConfigError: the prior is cut to top-k or top-p, or is no language model.
@@ -227,4 +291,4 @@ def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = T
     shared = {p.data_ptr() for p in words} if freeze_embeddings else set[int]()
     for parameter in twin.model.parameters():
         parameter.requires_grad_(parameter.data_ptr() not in shared)
-    return _policy(twin, temperature, clip)
+    return _policy(twin, temperature, clip, value)

@@ -1,5 +1,6 @@
 """Sampling and scoring built on a StepPrior's steps alone: the plain doors that every fast door is compared with."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -7,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from credence.core.errors import ShapeError
+from credence.core.errors import ConfigError, ShapeError
 from credence.core.keys import Key
 from credence.core.logspace import inverse_cdf
 from credence.core.parallel import spread
-from credence.core.protocols import StepPrior
+from credence.core.protocols import Prior, StepPrior
 from credence.core.types import Completions, Prompts, concat, pad_to
 
 ROWS = 256
@@ -109,14 +110,22 @@ def _walk(prior: StepPrior, key: Key, prompts: Prompts, n: int, rows: Tensor) ->
 def score_by_steps(prior: StepPrior, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
     """Score by walking the given tokens: (R, T) nats, zero outside the mask. Cost: one step of R rows a token."""
     out = torch.zeros(completions.ids.shape, dtype=torch.float64, device=completions.ids.device)
-    if len(completions) == 0:
-        return out
+    for t, log_p in enumerate(laws_by_steps(prior, prompts, completions) if len(completions) else ()):
+        here = completions.mask[:, t]
+        out[here, t] = log_p.gather(1, completions.ids[:, t, None]).squeeze(1)[here]
+    return out
+
+
+def laws_by_steps(prior: Prior, prompts: Prompts, completions: Completions) -> Iterator[Float[Tensor, "R V"]]:
+    """log π0(·|s_t) for t = 0, 1, … along given rows, nats; whatever stands behind a row's end.
+
+    Raises:
+        ConfigError: the prior cannot be stepped, so its laws over the vocabulary cannot be had.
+    """
+    if not isinstance(prior, StepPrior):
+        raise ConfigError(f"{type(prior).__name__} cannot be stepped: what is needed here is its whole next-token law.")
     state = prior.start(prompts.take(completions.prompt.tolist()), 1)
     for t in range(completions.ids.shape[1]):
-        log_p = torch.log_softmax(prior.next_logits(state).double(), -1)
-        token = completions.ids[:, t]
-        here = completions.mask[:, t]
-        out[here, t] = log_p.gather(1, token[:, None]).squeeze(1)[here]
+        yield torch.log_softmax(prior.next_logits(state).double(), -1)
         if t + 1 < completions.ids.shape[1]:
-            state = prior.extend(state, token)
-    return out
+            state = prior.extend(state, completions.ids[:, t])

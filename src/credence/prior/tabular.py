@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
-from credence.core.protocols import Batch, Loss
+from credence.core.protocols import Batch, Loss, Prior
 from credence.core.types import Completions, Info, Prompts
-from credence.prior.steps import sample_by_steps, score_by_steps
+from credence.prior.steps import laws_by_steps, sample_by_steps, score_by_steps
 from credence.prior.table import TableCodec, TablePrior, Tokens
 from credence.prior.train import Trainer, scored
 
@@ -22,12 +22,17 @@ Place = tuple[Tokens, Tokens]
 
 @dataclass(eq=False)
 class TabularPolicy:
-    """One free row of logits for each prefix of each prompt; build with tabular_policy."""
+    """One free row of logits for each prefix of each prompt; build with tabular_policy.
+
+    Attributes:
+        values: (N,) a value of each prefix in nats, for learners that need "value"; None: it has none.
+    """
 
     prior: TablePrior
     places: Mapping[Place, int]
     logits: nn.Parameter
     trainer: Trainer
+    values: nn.Parameter | None = None
 
     @property
     def codec(self) -> TableCodec:
@@ -104,36 +109,70 @@ class TabularPolicy:
 
     def forward_backward(self, batch: Batch, loss: Loss) -> Info:
         """Accumulate the gradient of loss on this batch."""
-        scalar, info = loss(scored(batch, self.log_probs(batch.prompts, batch.completions)))
+        columns = {"log_pi": self.log_probs(batch.prompts, batch.completions)}
+        if "kl" in batch.needs:
+            columns["kl"] = self.kl(batch.prompts, batch.completions, batch.prior or self.prior)
+        if "value" in batch.needs:
+            columns["value"] = self._value(batch.prompts, batch.completions)
+        scalar, info = loss(scored(batch, **columns))
         scalar.backward()
         return info
+
+    def kl(self, prompts: Prompts, completions: Completions, prior: Prior) -> Float[Tensor, "R T"]:
+        """KL(π(·|s_t)‖π0(·|s_t)) of each token's place in nats, with gradient, zero outside the mask."""
+        place, _ = self.locate(prompts, completions)
+        laws = torch.stack(list(laws_by_steps(prior, prompts, completions)), 1)
+        log_pi = torch.log_softmax(self.logits, -1)[place]
+        possible = ~torch.isneginf(log_pi)
+        terms = torch.where(possible, torch.exp(log_pi) * (log_pi - laws), 0.0)
+        return torch.where(completions.mask, terms.sum(-1), 0.0)
+
+    def _value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        if self.values is None:
+            raise ConfigError("this learner needs a value of prefixes: build the policy with value=True.")
+        place, _ = self.locate(prompts, completions)
+        return torch.where(completions.mask, self.values[place], 0.0)
+
+    @torch.no_grad()
+    def value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:
+        """v(s_t) before each token in nats, zero outside the mask.
+
+        Raises:
+            ConfigError: the policy was built without one.
+        """
+        return self._value(prompts, completions)
 
     def step(self, lr: float) -> Info:
         """One Adam step."""
         return self.trainer.step(lr)
 
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return {"logits": self.logits} if self.values is None else {"logits": self.logits, "values": self.values}
+
     def state(self) -> dict[str, Tensor]:
-        """A copy of the logits."""
-        return {"logits": self.logits.detach().clone()}
+        """A copy of the logits, and of the values where there are some."""
+        return {name: x.detach().clone() for name, x in self._parameters().items()}
 
     def moments(self) -> dict[str, Tensor]:
         """What the optimiser remembers; not copied."""
-        return self.trainer.moments(("logits",))
+        return self.trainer.moments(tuple(self._parameters()))
 
     def restore(self, state: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None) -> None:
-        """Put logits back; the optimiser starts afresh, or from these moments."""
+        """Put logits and values back (values that are not named stay); the optimiser starts afresh, or from these."""
         with torch.no_grad():
-            self.logits.copy_(state["logits"])
-        self.trainer.recall(("logits",), moments or {})
+            for name, x in self._parameters().items():
+                x.copy_(state.get(name, x))
+        self.trainer.recall(tuple(self._parameters()), moments or {})
 
 
-def tabular_policy(prior: TablePrior, prompts: Prompts, clip: float = 1e9) -> TabularPolicy:
+def tabular_policy(prior: TablePrior, prompts: Prompts, clip: float = 1e9, value: bool = False) -> TabularPolicy:
     """A policy over the whole tree of these prompts, started at the prior.
 
     Args:
         prior: enumerable.
         prompts: all that it will ever be asked about.
         clip: largest gradient norm.
+        value: with a value of each prefix, for learners that need one.
 
     Cost: one row of logits a prefix, Σ_{t<horizon} (vocabulary − ends)^t of them a prompt.
     """
@@ -146,4 +185,6 @@ def tabular_policy(prior: TablePrior, prompts: Prompts, clip: float = 1e9) -> Ta
     ]
     logits = nn.Parameter(torch.stack([prior.logits((*given, *reply)) for given, reply in places]))
     index = {place: i for i, place in enumerate(places)}
-    return TabularPolicy(prior, index, logits, Trainer([logits], clip=clip))
+    values = nn.Parameter(torch.zeros(len(places), dtype=torch.float64)) if value else None
+    trained = [logits] if values is None else [logits, values]
+    return TabularPolicy(prior, index, logits, Trainer(trained, clip=clip), values)

@@ -67,53 +67,80 @@ class Trainer:
 
 
 LogProbs = Callable[[Completions], Float[Tensor, "R T"]]
-"""Log-probabilities of completions, unmasked, with graph."""
+"""Log-probabilities of completions, masked, without graph."""
+
+Columns = Mapping[str, Float[Tensor, "R T"]]
+"""Numbers of each token by name: log_pi, and of kl and value what a batch needs."""
+
+Look = Callable[[Completions], Columns]
+"""What a policy says of completions, unmasked, with graph."""
 
 
 def accumulate(
     batch: Batch,
     loss: Loss,
     pieces: Sequence[Tensor],
-    log_probs: LogProbs,
+    look: Look,
     score: LogProbs,
     products: torch.dtype | None = None,
 ) -> Info:
     """The gradient of `loss` on a batch, piece by piece, exact for losses that mix rows (baselines, groups).
 
-    The loss is differentiated at the log-probabilities themselves; each piece then only carries that coefficient
-    back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored once without
-    graph (`score`, masked), unless they fit in one piece. Rows whose coefficients are all zero skip their passes.
-    Tested against one plain pass in tests/oracle/test_gradients.py.
+    The loss is differentiated at the columns themselves (log-probabilities, KLs, values); each piece then only carries
+    those coefficients back. On-policy batches use the log-probabilities recorded at sampling for it; others are scored
+    once without graph (`score`), unless they fit in one piece; where a batch needs more columns, all of them are
+    computed once without graph. Rows whose coefficients are all zero skip their passes. Tested against one plain pass
+    in tests/oracle/test_gradients.py.
 
     With `products` the passes that carry coefficients back take their matrix products in that format. What the loss
     sees never does: rounding in a return would be a gradient where there is none (tests/contract/test_products.py).
     """
-    if batch.on_policy:
-        value = torch.where(batch.completions.mask, batch.log_q, 0.0)
-    elif len(pieces) == 1 and products is None:
-        log_pi = log_probs(batch.completions)
-        scalar, info = loss(scored(batch, torch.where(batch.completions.mask, log_pi.double(), 0.0)))
+    mask, more = batch.completions.mask, batch.needs & MORE
+    if len(pieces) == 1 and products is None and (more or not batch.on_policy):
+        columns = look(batch.completions)
+        scalar, info = loss(scored(batch, **{n: torch.where(mask, x.double(), 0.0) for n, x in columns.items()}))
         scalar.backward()
         return info
-    else:
-        value = score(batch.completions)
-    leaf = value.detach().clone().requires_grad_()
-    scalar, info = loss(scored(batch, leaf))
+    values = dict(_values(batch, pieces, look)) if more else {}
+    if batch.on_policy:
+        values["log_pi"] = torch.where(mask, batch.log_q, 0.0)
+    elif not more:
+        values["log_pi"] = score(batch.completions)
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in values.items()}
+    scalar, info = loss(scored(batch, **leaves))
     scalar.backward()
-    slope = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    slopes = {name: x.grad for name, x in leaves.items() if x.grad is not None}
     for rows in pieces:
-        rows = rows[(slope[rows] != 0).any(-1)]
+        asked = [(slope[rows] != 0).any(-1) for slope in slopes.values()]
+        rows = rows[torch.stack(asked).any(0)] if asked else rows[:0]
         if not len(rows):
             continue
         part = trim(batch.completions.rows(rows))
+        width = part.ids.shape[1]
         with torch.autocast(part.ids.device.type, products, enabled=products is not None):
-            log_pi = torch.where(part.mask, log_probs(part).double(), 0.0)
-        (log_pi * slope[rows, : part.ids.shape[1]]).sum().backward()
+            columns = {name: torch.where(part.mask, x.double(), 0.0) for name, x in look(part).items()}
+        torch.stack([(columns[n] * slope[rows, :width]).sum() for n, slope in slopes.items()]).sum().backward()
     return info
 
 
-def scored(batch: Batch, log_pi: Tensor) -> Scored:
-    """What a loss sees: the batch, and the policy's log-probabilities."""
+MORE = frozenset({"kl", "value"})
+"""What a policy adds to log_pi where a batch needs it."""
+
+
+@torch.no_grad()
+def _values(batch: Batch, pieces: Sequence[Tensor], look: Look) -> Columns:
+    """The columns of all rows, masked, without graph."""
+    out: dict[str, Tensor] = {}
+    for rows in pieces:
+        part = trim(batch.completions.rows(rows))
+        for name, x in look(part).items():
+            whole = out.setdefault(name, x.new_zeros(batch.completions.mask.shape, dtype=torch.float64))
+            whole[rows, : part.ids.shape[1]] = torch.where(part.mask, x.double(), 0.0)
+    return out
+
+
+def scored(batch: Batch, log_pi: Tensor, kl: Tensor | None = None, value: Tensor | None = None) -> Scored:
+    """What a loss sees: the batch, and what the policy says of its tokens."""
     return Scored(
         log_pi=log_pi,
         log_prior=batch.log_prior,
@@ -124,6 +151,9 @@ def scored(batch: Batch, log_pi: Tensor) -> Scored:
         prompts=len(batch.prompts),
         log_z=batch.log_z,
         readings=batch.readings,
+        kl=kl,
+        value=value,
+        value_q=batch.value_q,
     )
 
 

@@ -14,6 +14,8 @@ from credence.core.errors import ConfigError, nearest
 from credence.study.engine import EngineConfig
 from credence.study.engines import NAMES, PRIOR, Engines
 from credence.study.experts import ExpertConfig, RealignConfig
+from credence.study.learner import LearnerConfig
+from credence.study.learners import LEARNERS, Learners
 from credence.study.section import Count, Rate, Section
 
 
@@ -228,16 +230,6 @@ class DpgConfig(Section):
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 
-class ReinforceConfig(Section):
-    """Stage 2: leave-one-out REINFORCE with the KL inside the return."""
-
-    steps: int = Field(20, ge=0, description="most steps; 0 skips the stage")
-    prompts: Count = Field(8, description="prompts a step")
-    group: Annotated[int, Field(ge=2)] = Field(8, description="replies a prompt: each is the others' baseline")
-    lr: Rate = Field(2e-4, description="Adam's step size after warm-up")
-    seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
-
-
 ValueName = Literal["none", "soft_q", "path", "gumbel", "fudge", "ctl", "sixo", "linear", "ilql"]
 
 
@@ -258,9 +250,36 @@ class ValueConfig(Section):
     seconds: Rate | None = Field(None, examples=[120.0], description="stop after this many seconds, if earlier")
 
 
-class TrainConfig(Section):
+class BetaConfig(Section):
+    """How β moves while the engine of stage 2 trains; the history tells the β realised."""
+
+    schedule: Literal["fixed", "annealed", "kl"] = Field(
+        "fixed", description="fixed; annealed: falling to the evidence's own; kl: driven until KL(π‖π0) is `kl`"
+    )
+    first: Rate = Field(0.1, description="annealed: power of the evidence at the first step; 0.1 is ten times β")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="annealed: of the steps, over which β moves")
+    kl: Rate = Field(1.0, description="kl: nats that KL(π‖π0) is driven to")
+
+
+class StopsConfig(Section):
+    """What ends the engine of stage 2 before its steps are used up."""
+
+    kl_budget: Rate | None = Field(None, examples=[2.0], description="nats of KL(π‖π0), the mean of three steps")
+    no_better: Count | None = Field(None, examples=[4], description="validations in a row without a new best")
+
+
+class ReplayConfig(Section):
+    """Past groups that the engine of stage 2 learns from again, corrected by their log q."""
+
+    groups: int = Field(0, ge=0, description="joined to each step's own; 0: no replay")
+    capacity: Count = Field(256, description="groups kept")
+    age: Count = Field(50, description="most steps since a group was drawn; older ones are dropped")
+
+
+class TrainConfig(Learners):
     """How the posterior is learnt."""
 
+    engine: str = Field("reinforce", description=f"of stage 2: {', '.join(LEARNERS)}")
     method: Literal["lora", "full", "value"] = Field(
         "lora", description="what is trained: adapters, all weights, or a value of prefixes on the frozen model"
     )
@@ -277,7 +296,21 @@ class TrainConfig(Section):
     keep: Count = Field(2, description="checkpoints kept of a stage that goes on; all are removed when the run is done")
     value: ValueConfig = Field(ValueConfig(), description="stage 0")  # pyright: ignore[reportCallIssue]
     dpg: DpgConfig = Field(DpgConfig(), description="stage 1")  # pyright: ignore[reportCallIssue]
-    reinforce: ReinforceConfig = Field(ReinforceConfig(), description="stage 2")  # pyright: ignore[reportCallIssue]
+    beta: BetaConfig = Field(BetaConfig(), description="of stage 2")  # pyright: ignore[reportCallIssue]
+    stop: StopsConfig = Field(StopsConfig(), description="of stage 2")  # pyright: ignore[reportCallIssue]
+    replay: ReplayConfig = Field(ReplayConfig(), description="of stage 2")  # pyright: ignore[reportCallIssue]
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        if engine not in LEARNERS:
+            raise ValueError(f"there is no such engine.{nearest(engine, LEARNERS)} Known: {', '.join(LEARNERS)}")
+        return engine
+
+    @property
+    def chosen(self) -> LearnerConfig:
+        """The table of the engine of stage 2."""
+        return getattr(self, self.engine)
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]

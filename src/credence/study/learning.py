@@ -1,4 +1,4 @@
-"""Part 3 of a run: forward KL on weighted prior draws, then REINFORCE with the KL in the return."""
+"""Part 3 of a run: forward KL on weighted prior draws, then the engine that `train.engine` names."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,10 +12,13 @@ from credence.core.keys import Key
 from credence.core.protocols import Batch
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
-from credence.learn.collect import ValueLearner
+from credence.learn.collect import Schedule, ValueLearner
 from credence.learn.dpg import DPG
 from credence.learn.loop import Fit, Learner, Record, Validation, fit
-from credence.learn.reinforce import Reinforce
+from credence.learn.replay import Replay
+from credence.learn.schedules import Annealed, ToKL
+from credence.learn.stops import KLBudget, NoBetter, Stop
+from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM, guided_policy
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.sample.importance import Importance
@@ -54,7 +57,7 @@ class Learning:
         Raises:
             KeyboardInterrupt: passed on with the best policy so far in found.policy.
         """
-        dpg, reinforce, value = self.train.dpg, self.train.reinforce, self.train.value
+        dpg, given, value = self.train.dpg, self.train.chosen, self.train.value
         if not self.stages:
             return
         self.found.policy = made = self.start()
@@ -72,9 +75,9 @@ class Learning:
             self.stage(
                 "dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr, baseline=dpg.baseline), steps, dpg.seconds, stored
             )
-        if reinforce.steps > 0:
-            learner = Reinforce(reinforce.prompts, reinforce.group, reinforce.lr)
-            self.stage("reinforce", self.found.train, learner, reinforce.steps, reinforce.seconds)
+        if plan.engine(self.config):
+            asked, rows = (prompts, stored) if given.stored else (self.found.train, None)
+            self.stage(self.train.engine, asked, given.learner(), given.steps, given.seconds, rows)
 
     @property
     def stages(self) -> list[str]:
@@ -83,15 +86,15 @@ class Learning:
 
     def start(self) -> LMPolicy | GuidedLM:
         """The policy that is the prior."""
-        prior = self.found.posterior.prior
+        prior, value = self.found.posterior.prior, plan.engine(self.config) and self.train.chosen.value
         if self.train.method == "value":
             given, key = self.train.value, self.key.fold("head")
             made = guided_policy(prior, key, given.width, given.follow)  # pyright: ignore[reportArgumentType]
         elif self.train.method == "lora":
             key = self.key.fold("adapters")
-            made = lora_policy(prior, key, self.train.rank, self.train.alpha)  # pyright: ignore[reportArgumentType]
+            made = lora_policy(prior, key, self.train.rank, self.train.alpha, value=value)  # pyright: ignore[reportArgumentType]
         else:
-            made = full_policy(prior)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
+            made = full_policy(prior, value=value)  # pyright: ignore[reportArgumentType] - build gives a StepPrior
         made.products = self.found.products
         return made
 
@@ -122,9 +125,9 @@ class Learning:
         """Train, tell, keep; the validation draws are the same in all stages, so their ELBOs compare."""
         train, found = self.train, self.found
         self.name, self.begun, self.steps, self.store = name, len(found.history), steps, self.parts.checkpoints(name)
-        with self.live.part(plan.TITLES[name]):
+        with self.live.part(plan.title(name)):
             done = fit(
-                found.posterior,
+                self.target(name, steps),
                 self.policy,
                 prompts,
                 learner,
@@ -139,6 +142,8 @@ class Learning:
                 callbacks=[self],
                 checkpoints=self.store,
                 checkpoint_every=train.checkpoint_every,
+                say=lambda line: self.live.say(f"  {line}", "yellow"),
+                **self.watched(name),
             )
         found.fits[name] = done
         found.cost[name] = found.cost.get(name, Cost()) + done.cost
@@ -148,6 +153,25 @@ class Learning:
             raise KeyboardInterrupt
         with self.live.part(plan.measuring(name)):
             self.measure(name)
+
+    def target(self, name: str, steps: int) -> Posterior | Schedule:
+        """What a stage aims at: β may move in the last one."""
+        given, posterior = self.train.beta, self.found.posterior
+        if name != self.train.engine or given.schedule == "fixed":
+            return posterior
+        if given.schedule == "annealed":
+            return Annealed(posterior, given.first, max(1, round(given.share * steps)))
+        return ToKL(posterior, given.kl)
+
+    def watched(self, name: str) -> dict[str, Any]:
+        """Stop rules and replay of the last stage."""
+        stop, replay = self.train.stop, self.train.replay
+        if name != self.train.engine:
+            return {}
+        stops: list[Stop] = [KLBudget(stop.kl_budget)] if stop.kl_budget is not None else []
+        stops += [NoBetter(stop.no_better)] if stop.no_better is not None else []
+        past = Replay(replay.groups, replay.capacity, replay.age) if replay.groups else None
+        return {"stops": stops, "replay": past}
 
     @property
     def policy(self) -> LMPolicy | GuidedLM:

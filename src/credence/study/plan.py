@@ -1,14 +1,14 @@
 """The parts of a run and the seconds each is expected to take: shares for the ETA, not promises."""
 
 from credence.study.config import RunConfig
+from credence.study.learners import LEARNERS, shown
 
 LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
 MEMORY, STATES = "prior draws to learn from", "the frozen model's states at them"
-DPG = "training: forward KL on prior draws"
-REINFORCE, RULER, REPORT = "training: REINFORCE, KL in the return", "the ruler", "report"
-VALUE = "training: the value of prefixes"
-TITLES = {"value": VALUE, "dpg": DPG, "reinforce": REINFORCE}
-NAMES = {"value": "the value of prefixes", "dpg": "forward KL", "reinforce": "REINFORCE"}
+RULER, REPORT = "the ruler", "report"
+NAMES = {"value": "the value of prefixes", "dpg": "forward KL", **{name: shown(name) for name in LEARNERS}}
+"""Of every stage that there can be, as the screen and the report say it."""
+
 SECONDS_A_TOKEN = 1 / 550
 """Of sampling, on two cores; scoring costs about 0.7 of it, a training pass 2.5."""
 
@@ -16,16 +16,26 @@ SECONDS_A_DRAW_REPORTED = 0.003
 """Of the report, for its intervals; 2.5 s more whatever the run's size. From runs of 64 and of 512 draws."""
 
 
+def title(stage: str) -> str:
+    """The part that trains a stage."""
+    return f"training: {NAMES[stage]}" + (" on prior draws" if stage == "dpg" else "")
+
+
 def stages(config: RunConfig) -> list[str]:
-    """The stages of training that this run has, in order."""
+    """The stages of training that this run has, in order; the last of them bears its engine's name."""
     train = config.train
-    asked = (train.value.learner != "none", train.dpg.epochs > 0, train.reinforce.steps > 0)
-    return [name for name, there in zip(TITLES, asked, strict=True) if there]
+    asked = {"value": train.value.learner != "none", "dpg": train.dpg.epochs > 0, train.engine: train.chosen.steps > 0}
+    return [name for name, there in asked.items() if there]
+
+
+def engine(config: RunConfig) -> bool:
+    """Whether the engine of stage 2 trains in this run."""
+    return config.train.chosen.steps > 0
 
 
 def stored(config: RunConfig) -> bool:
     """Whether a stage learns from stored draws of the prior."""
-    return bool({"value", "dpg"} & set(stages(config)))
+    return bool({"value", "dpg"} & set(stages(config))) or (engine(config) and config.train.chosen.stored)
 
 
 def measuring(stage: str) -> str:
@@ -52,19 +62,19 @@ def plan(config: RunConfig) -> dict[str, float]:
         given = train.value
         steps = max(1, given.epochs * train.dpg.prompts // given.batch)
         trained = given.epochs * replies * token * 0.3 + validation * (steps / train.validate_every)
-        parts[VALUE] = validation + min(trained, given.seconds or trained)
+        parts[title("value")] = validation + min(trained, given.seconds or trained)
         parts[measuring("value")] = look + (weighty if stages(config)[-1] != "value" else 0.0)
     if train.dpg.epochs > 0:
         steps = max(1, train.dpg.epochs * train.dpg.prompts // train.dpg.batch)
         trained = train.dpg.epochs * replies * token * 2.5 + validation * (steps / train.validate_every)
-        parts[DPG] = validation + min(trained, train.dpg.seconds or trained)
-        parts[measuring("dpg")] = look + (0.0 if train.reinforce.steps == 0 else weighty)
-    if train.reinforce.steps > 0:
-        given = train.reinforce
-        trained = given.steps * given.prompts * given.group * token * 4.2
+        parts[title("dpg")] = validation + min(trained, train.dpg.seconds or trained)
+        parts[measuring("dpg")] = look + (weighty if engine(config) else 0.0)
+    if engine(config):
+        given = train.chosen
+        trained = given.steps * given.prompts * given.group * token * given.passes_cost
         trained += validation * given.steps / train.validate_every
-        parts[REINFORCE] = validation + min(trained, given.seconds or trained)
-        parts[measuring("reinforce")] = look
+        parts[title(train.engine)] = validation + min(trained, given.seconds or trained)
+        parts[measuring(train.engine)] = look
     if stages(config):
         parts[RULER] = heldout * measured.draws * token * 0.7
     parts[REPORT] = 2.5 + heldout * measured.draws * SECONDS_A_DRAW_REPORTED

@@ -15,6 +15,7 @@ from credence.diagnose.weights import pareto_k, weight_findings
 from credence.report.schema import Estimate, PromptRow, RulerRow
 from credence.study.config import RunConfig
 from credence.study.found import Found, said
+from credence.study.learners import LEARNERS, shown
 from credence.study.ruler import Ruler
 
 TITLES = {
@@ -23,7 +24,7 @@ TITLES = {
     "smc": "SMC, {particles} particles",
     "policy_value": "policy guided by values",
     "policy_dpg": "policy after forward KL",
-    "policy_reinforce": "policy after REINFORCE",
+    **{f"policy_{name}": f"policy after {shown(name)}" for name in LEARNERS},
     "posterior": "posterior",
 }
 KINDS = {"prior": "prior", "best_of_n": "draw", "smc": "draw", "posterior": "target"}

@@ -215,8 +215,8 @@ class _Study:
                 lambda: draw_each(Importance(), key, found.posterior, found.heldout, n, self.live.tick),
             )
             summary.refuse_degenerate(found.prior, found.posterior)
-            if self.config.train.reinforce.steps > 0:
-                summary.refuse_forbidding(found.prior, found.posterior)
+            if plan.engine(self.config) and self.config.train.chosen.finite:
+                summary.refuse_forbidding(found.prior, found.posterior, self.config.train.engine)
             found.reward = main_reading(found.prior.readings)
             found.ruler = Ruler(reduce(found.prior, found.reward), self.config.measure.best_of_n)
             found.cost["prior"] = found.prior.cost

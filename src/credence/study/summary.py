@@ -17,6 +17,7 @@ from credence.report.schema import Report
 from credence.study.config import RunConfig
 from credence.study.findings import findings
 from credence.study.found import Found, said
+from credence.study.learners import shown
 from credence.study.picture import marks, optimum, replies
 from credence.study.rows import prompt_row, ruler_row
 
@@ -40,20 +41,20 @@ def refuse_degenerate(draws: Draws, posterior: Posterior, more: str = "measure.d
     )
 
 
-def refuse_forbidding(draws: Draws, posterior: Posterior) -> None:
+def refuse_forbidding(draws: Draws, posterior: Posterior, engine: str = "reinforce") -> None:
     """Stop before an hour is spent on a stage that must refuse what the prior's own draws already show.
 
     Raises:
-        ContractError: some draws are impossible under the evidence, and REINFORCE's reverse KL would be infinite.
+        ContractError: some draws are impossible under the evidence, and the engine's reverse KL would be infinite.
     """
     lost = torch.nonzero(torch.isneginf(draws.log_w)).flatten()
     if len(lost):
         guilty = ", ".join(_impossible(posterior.evidence, draws.prompts, draws.completions.rows(lost)))
         raise ContractError(
             f"{len(lost)} of {len(draws.log_w)} prior draws are impossible under the evidence ({guilty}), so "
-            "KL(π‖p*) is infinite for every policy that can still make them: REINFORCE has no gradient. Give finite "
-            "values (a reward, an `otherwise` or a `cut` of some -10 nats), switch the stage off "
-            "(train.reinforce.steps = 0: forward KL allows -inf), or draw: credence sample CONFIG."
+            f"KL(π‖p*) is infinite for every policy that can still make them: {shown(engine)} has no gradient. Give "
+            "finite values (a reward, an `otherwise` or a `cut` of some -10 nats), switch the stage off "
+            f"(train.{engine}.steps = 0: forward KL allows -inf), or draw: credence sample CONFIG."
         )
 
 

@@ -17,6 +17,7 @@ from credence.study.data import find_source
 from credence.study.engine import EngineConfig
 from credence.study.examples import read_text
 from credence.study.functions import check_function
+from credence.study.learner import LearnerConfig
 from credence.study.section import Section
 
 PROFILES = ("fast", "long")
@@ -245,7 +246,7 @@ def described(model: type[Section], given: Table, path: str = "") -> list[str]:
         elif name not in given and not isinstance(field.default, Section) and not field.is_required():
             head = f"# [{path}{name}]" if field.default is None else f"# [[{path}{name}]]"
             lines += ["", f"# {_purpose(below)}", head, *_beside(below, "# ")]
-        elif issubclass(below, EngineConfig) and name not in given:
+        elif issubclass(below, EngineConfig | LearnerConfig) and name not in given:
             lines += ["", f"# {_purpose(below)}", f"[{path}{name}]", *_beside(below)]
         elif isinstance(tables := given.get(name, {}), list):
             lines += _several(path + name, below, tables)

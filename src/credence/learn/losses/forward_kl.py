@@ -8,7 +8,7 @@ from credence.core.errors import ShapeError
 from credence.core.logspace import ess
 from credence.core.protocols import Scored
 from credence.core.types import Info
-from credence.learn.losses.groups import log_sums, row_weights, sizes, summary
+from credence.learn.losses.groups import log_sums, off_policy, row_weights, sizes, summary
 
 
 def posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
@@ -45,16 +45,16 @@ def weighted_likelihood(scored: Scored, baseline: bool = True, spare: bool = Fal
     so that most rows need no backward pass: less than 1/n of the mass is left out, within the O(1/n) that
     self-normalising costs anyway.
 
-    Info, beside `summary`: ess_share, effective draws over draws, of all weights together; ratio_max, the largest π/q.
+    Info, beside `summary`: ess_share, effective draws over draws, of all weights together.
 
     Source: Korbak et al. 2022 (2206.00761); Go et al. 2023 (2302.08215), from the formulas.
     """
     w = posterior_weights(scored)
-    ratio = torch.exp((scored.log_pi.detach() - scored.log_q).sum(-1))
+    ratio = off_policy(scored)
     if spare:
         w = torch.where(w < 1 / sizes(scored)[scored.prompt], 0.0, w)
     coefficient = w - ratio if baseline else w
     terms = coefficient * torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)
     loss = -(row_weights(scored) * terms).sum()
     share = ess(torch.log(w)) / len(w)
-    return loss, {**summary(scored), "ess_share": float(share), "ratio_max": float(ratio.max())}
+    return loss, {**summary(scored), "ess_share": float(share)}

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from credence.core.errors import ShapeError
+from credence.core.logspace import ess
 from credence.core.protocols import Scored
 
 
@@ -70,7 +71,8 @@ def summary(scored: Scored) -> dict[str, float]:
     elbo: E[log_lik − log π/π0], J/β, -inf once a draw is impossible. log_lik: E[log_lik]. kl_prior: E[log π/π0].
     kl_posterior_estimate: log mean e^D − mean D of D = log_lik − log π/π0 within each prompt's rows, KL(π‖p*) with
     log Z from the same rows, biased low by the tail they miss. Readings: their means. On draws from elsewhere (`log_q`
-    not the policy's) rows are weighted by π/q, self-normalised. Tested in tests/unit/test_losses.py.
+    not the policy's) rows are weighted by π/q, self-normalised; ratio_ess, the effective share of the rows under these
+    weights, and ratio_max, the largest, say how far that is (1 and 1 on policy). Tested in tests/unit/test_losses.py.
     """
     log_ratio = (scored.log_pi.detach() - scored.log_q).sum(-1)
     log_w = log_ratio - log_sums(log_ratio, scored)[scored.prompt]
@@ -92,4 +94,11 @@ def summary(scored: Scored) -> dict[str, float]:
         "log_lik": mean(scored.log_lik),
         "kl_prior": mean(drifted),
         "kl_posterior_estimate": torch.inf if impossible else float(log_z.sum()) / with_rows - elbo,
+        "ratio_ess": float(ess(log_ratio)) / len(log_ratio),
+        "ratio_max": float(torch.exp(log_ratio.max())),
     }
+
+
+def off_policy(scored: Scored) -> Float[Tensor, " R"]:
+    """π/q of each row, detached: 1 where the policy itself drew it."""
+    return torch.exp((scored.log_pi.detach() - scored.log_q).sum(-1))
