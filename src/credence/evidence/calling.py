@@ -9,7 +9,7 @@ from typing import Any
 
 from credence.core.errors import ContractError
 
-RewardFunction = Callable[..., Sequence[float]]
+RewardFunction = Callable[..., Sequence[float | None]]
 
 TOKENS = "completion_ids"
 """The tokens of each completion, its end included, under TRL's name for them."""

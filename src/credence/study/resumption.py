@@ -28,6 +28,7 @@ WHAT = {
     "users.source": "users",
     "users.rewordings": "questions",
     "talk.knowledge": "answers",
+    **{f"train.{name}.data": "recorded replies" for name in ("dpo", "ipo", "kto", "sft")},
 }
 """What a setting that names a source brings."""
 
