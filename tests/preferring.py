@@ -13,7 +13,9 @@ from credence.core.keys import Key
 from credence.core.logspace import kl
 from credence.core.protocols import Batch, Loss
 from credence.core.types import Prompts
-from credence.evidence.comparisons import Comparisons
+from credence.evidence.comparisons import Comparisons, gather
+from credence.evidence.ensemble import Ensemble
+from credence.evidence.reward import Reward
 from credence.learn.dpo import DPO
 from credence.learn.ipo import IPO
 from credence.learn.kto import KTO
@@ -274,3 +276,38 @@ def check_links(seed: int) -> None:
         slope = (of(t + 1e-5) - of(t - 1e-5)) / 2e-5
         apart = link(torch.log(t), name, 0.3) - slope  # pyright: ignore[reportArgumentType]
         assert float(apart.std()) < 1e-8, name
+
+
+def check_gathering(seed: int) -> None:
+    """Lines of one judgement, copied, turned round and contradicted 3 to 1: one comparison with those shares."""
+    rng = np.random.default_rng(seed)
+    lines = [(0, 1)] * 3 + [(1, 0)] + [(2, 3)] * int(rng.integers(1, 9))
+    order = rng.permutation(len(lines))
+    said = [EXACT.sequences[lines[int(i)][side]] for i in order for side in (0, 1)]
+    rows = replace(as_completions(said, toy_prior().ends), prompt=torch.arange(len(lines)).repeat_interleave(2))
+    votes = torch.tensor([[1.0, 0.0]] * len(lines))
+    kept, found = gather(PROMPTS.take([0] * len(lines)), rows, votes)
+    assert found.kept == len(kept) == 2
+    share: dict[Tokens, float] = {}
+    for i in range(2):
+        for side in (0, 1):
+            share[tuple(kept.replies.tokens()[2 * i + side])] = float(kept.votes[i, side])
+    assert [share[EXACT.sequences[k]] for k in range(4)] == [0.75, 0.25, 1.0, 0.0]
+
+
+def check_ensemble(seed: int) -> None:
+    """Members that agree count once, and where they do not the rule pays less than their mean."""
+    rng = np.random.default_rng(seed)
+    noise = torch.from_numpy(rng.normal(0, 0.3, 31))
+
+    def shaken(prompts: list[Tokens], completions: list[Tokens]) -> list[float]:
+        place = EXACT.index()
+        return [float(REWARD[place[c]] + noise[place[c]]) for c in completions]
+
+    one, other = Reward(toy_reward, 0.5), Reward(shaken, 0.5)
+    alone = one.log_lik(PROMPTS, EXACT.completions)
+    assert torch.allclose(Ensemble((one, one)).log_lik(PROMPTS, EXACT.completions), alone)
+    both = Ensemble((one, other), k=0.7)
+    mean = (alone + other.log_lik(PROMPTS, EXACT.completions)) / 2
+    sd = (alone - other.log_lik(PROMPTS, EXACT.completions)).abs() / math.sqrt(2)
+    assert torch.allclose(both.log_lik(PROMPTS, EXACT.completions), mean - 0.7 * sd)

@@ -128,8 +128,8 @@ def test_the_loop_trains_dpo_to_the_posterior() -> None:
     )  # fmt: skip
     assert mean_kl(policy, toy_a(), PROMPTS) < REACHED
     last = done.history[-1]
-    assert last["h_chosen"] - last["h_rejected"] == pytest.approx(last["margin"], abs=1e-9)
-    assert 0.5 < last["accuracy"] < 1
+    assert last["h_chosen"] - last["h_rejected"] == pytest.approx(last["h_margin"], abs=1e-9)
+    assert 0.5 < last["agreed"] < 1
 
 
 @pytest.mark.trains

@@ -117,7 +117,7 @@ def test_losses_say_which_rows_they_need() -> None:
     with pytest.raises(ShapeError, match="carry no 'liked'"):
         KTO().loss(scored(batch, batch.log_prior))
     one = replace(batch, completions=replace(batch.completions, prompt=torch.zeros(2, dtype=torch.long)))
-    assert IPO().loss(scored(one, one.log_prior))[1]["margin"] == 0
+    assert IPO().loss(scored(one, one.log_prior))[1]["h_margin"] == 0
     three = stored_demonstrations(toy_prior(), batch.prompts, batch.completions.rows(torch.tensor([0, 1, 1])))
     with pytest.raises(ShapeError, match="exactly two rows"):
         DPO().loss(scored(three, three.log_prior))

@@ -161,21 +161,20 @@ class Reward(Composable):
                 f"the reward {self.name!r} returned {len(values)} values for {len(texts)} completions "
                 f"(the first: {_short(texts[0]) if texts else 'none'}): one each is needed."
             )
+        remedy = ' For "does not apply" give the reward none="skip".'
+        numbers: list[float] = []
         for i, value in enumerate(values):
-            if value is None and self.none == "skip":
-                continue
             try:
                 number = float(value)
             except (TypeError, ValueError):
                 number = math.nan
-            if math.isnan(number) or number == math.inf:
+            if (math.isnan(number) or number == math.inf) and not (value is None and self.none == "skip"):
                 raise ContractError(
                     f"the reward {self.name!r} returned {value!r} for prompt {_short(given[i])}, completion "
-                    f"{_short(texts[i])}: a number is needed (-inf forbids a completion)."
-                    + ' For "does not apply" give the reward none="skip".'
-                    * (value is None)
+                    f"{_short(texts[i])}: a number is needed (-inf forbids a completion).{remedy * (value is None)}"
                 )
-        return torch.tensor([math.nan if v is None else float(v) for v in values], dtype=torch.float64)
+            numbers.append(number)
+        return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _short(value: object) -> str:

@@ -75,7 +75,7 @@ class RewardConfig(Section):
     )
     none: Literal["refuse", "skip"] = Field(
         "refuse",
-        description="a None that fn returns: refuse it as a mistake, or skip this reward for that reply (0 nats)",
+        description="a None from fn: refuse it as a mistake, or skip this reward for that reply (0 nats)",
     )
     timeout: Rate = Field(60.0, description="seconds after which one call is given up")
 

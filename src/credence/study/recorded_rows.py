@@ -77,8 +77,8 @@ def rows(given: RecordedConfig, recorded: Recorded, prior: Reshaped, say: Say) -
         )
     if not kept:
         raise ConfigError(
-            f"no example of {given.data} is left: every reply is longer than prior.horizon = {prior.horizon} tokens, or "
-            f"its prompt does not fit. Raise the horizon (the longest reply has {longest})."
+            f"no example of {given.data} is left: every reply is longer than prior.horizon = {prior.horizon} tokens, "
+            f"or its prompt does not fit. Raise the horizon (the longest reply has {longest})."
         )
     prompts = prompts.take(kept)
     replies = _replies([tokens[i] for i in kept])

@@ -135,7 +135,7 @@ def identity_preference(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
 def told(scored: Scored, at: Compared, loss: Float[Tensor, ""]) -> dict[str, float]:
     """What learners of comparisons report.
 
-    preference_loss: the loss. accuracy: share of judgements that the policy's h agrees with, half for a draw. margin:
+    preference_loss: the loss. agreed: share of judgements that the policy's h agrees with, half for a draw. h_margin:
     mean over judgements of h of the reply they chose minus h of the other, nats. h_chosen, h_rejected: the two parts of
     it. seen: π's mass on the two replies of a comparison, mean over those of the step; the loss never looks at the
     rest. seen_prior: the same of π0.
@@ -147,8 +147,8 @@ def told(scored: Scored, at: Compared, loss: Float[Tensor, ""]) -> dict[str, flo
     mass = [torch.exp(x.detach().sum(-1))[at.order].sum(-1).mean() for x in (scored.log_pi, scored.log_prior)]
     return {
         "preference_loss": float(loss.detach()),
-        "accuracy": float((votes * (1 + ahead) / 2).sum() / total),
-        "margin": chosen - rejected,
+        "agreed": float((votes * (1 + ahead) / 2).sum() / total),
+        "h_margin": chosen - rejected,
         "h_chosen": chosen,
         "h_rejected": rejected,
         "seen": float(mass[0]),

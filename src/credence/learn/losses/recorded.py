@@ -19,14 +19,14 @@ def maximum_likelihood(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
 
     The fixed point is the law of the data, KL(data‖π) = 0. Prompts are no part of the loss: rows hold replies alone.
 
-    Info: nll, the loss in nats a reply; nll_token, the same a token; h, mean log π/π0 of the replies.
+    Info: nll, the loss in nats a reply; nll_token, the same a token; h_mean, mean log π/π0 of the replies.
     """
     log_pi = torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)
     weight = row_weights(scored)
     loss = -(weight * log_pi).sum()
     nats, tokens = float(loss.detach()), float((weight * scored.mask.sum(-1)).sum())
     drift = float((weight * (log_pi.detach() - scored.log_prior.sum(-1))).sum())
-    return loss, {"nll": nats, "nll_token": nats / max(tokens, 1e-12), "h": drift}
+    return loss, {"nll": nats, "nll_token": nats / max(tokens, 1e-12), "h_mean": drift}
 
 
 def prospect(scored: Scored, liked_weight: float = 1.0, disliked_weight: float = 1.0) -> tuple[Float[Tensor, ""], Info]:
@@ -36,8 +36,8 @@ def prospect(scored: Scored, liked_weight: float = 1.0, disliked_weight: float =
         ShapeError: rows without labels; no labelled row, or none to measure the drift by.
         ContractError: as log_ratio.
 
-    Info: preference_loss, the loss; accuracy, share of labels on whose side h − z0 is; h_liked and h_disliked, mean h,
-    0 where the step has none; drift, z0.
+    Info: preference_loss, the loss; agreed, share of labels on whose side h − z0 is; h_liked and h_disliked, mean h,
+    0 where the step has none; h_drift, z0.
 
     Source: Ethayarajh et al. 2024 (2402.01306), from the formulas.
     """
@@ -58,8 +58,8 @@ def prospect(scored: Scored, liked_weight: float = 1.0, disliked_weight: float =
 
     return loss, {
         "preference_loss": float(loss.detach()),
-        "accuracy": float((side.detach() > 0).double().mean()),
+        "agreed": float((side.detach() > 0).double().mean()),
         "h_liked": mean(label > 0),
         "h_disliked": mean(label < 0),
-        "drift": float(z0),
+        "h_drift": float(z0),
     }
