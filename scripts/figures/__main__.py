@@ -14,6 +14,7 @@ import f9_soft_values
 import f10_quasi_rejection
 import f11_soft_best_of_n
 import f12_sequence_laws
+import f14_preferences
 from result import OUT, Figure, run
 
 FIGURES: tuple[Figure, ...] = tuple(
@@ -29,6 +30,7 @@ FIGURES: tuple[Figure, ...] = tuple(
         f10_quasi_rejection,
         f11_soft_best_of_n,
         f12_sequence_laws,
+        f14_preferences,
     )
 )
 

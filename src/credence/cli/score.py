@@ -49,7 +49,7 @@ def given_text(text: str | None, file: Path | None) -> str:
         ConfigError: both or neither, or not UTF-8.
     """
     from credence.core.errors import ConfigError
-    from credence.study.data import read_text
+    from credence.study.examples import read_text
 
     if file is not None and text is not None:
         raise ConfigError("a text and --file were given: one of them is needed.")

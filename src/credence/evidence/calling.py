@@ -1,17 +1,24 @@
 """How a reward function is called: by which names, within which time, and what it failed on."""
 
+import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from credence.core.errors import ContractError
 
-RewardFunction = Callable[..., Sequence[float]]
+RewardFunction = Callable[..., Sequence[float | None]]
+
+TOKENS = "completion_ids"
+"""The tokens of each completion, its end included, under TRL's name for them."""
 
 TEXTS = ("prompts", "completions")
 """What every reward is given; a data column of one of these names is never passed in its place."""
+
+LIVE = ("trainer_state", "log_extra", "log_metric")
+"""What TRL hands over of its trainer. There is none here: the target of a run does not change with its steps."""
 
 _TRIED = 64
 """Completions tried one by one to find the one that a reward fails on."""
@@ -23,12 +30,13 @@ def bind(
     """Arguments for fn, by name where it names `completions` or takes anything by name, else prompts, completions.
 
     TRL calls by name, so (completions, **kwargs) and any order are legal there; (p, c) is a plain function of two.
-    A column is passed to a function that names it or takes **kwargs. Test: every form in tests/unit/test_evidence.py.
+    A column is passed to a function that names it or takes **kwargs; the tokens, to one that names `completion_ids`.
+    Test: every form in tests/unit/test_evidence.py.
 
     Raises:
         ContractError: fn needs by name what is neither prompts, completions nor a column.
     """
-    offered = {name: values for name, values in columns.items() if name not in TEXTS}
+    offered = {name: values for name, values in columns.items() if name not in (*TEXTS, TOKENS)}
     try:
         parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature
@@ -39,9 +47,16 @@ def bind(
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     known = {"prompts": prompts, "completions": completions} | offered
+    known |= {TOKENS: columns[TOKENS]} if TOKENS in names & columns.keys() else {}
     plain = len(positional) > 1 and positional[1] not in names & known.keys()  # (p, c), (p, c, **columns)
-    if "completions" in names or (every and not plain):
+    if {"completions", TOKENS} & names or (every and not plain):
         missing = [name for name in needed if name not in known]
+        if live := [name for name in missing if name in LIVE]:
+            raise ContractError(
+                f"the reward {_name(fn)!r} needs {', '.join(live)} of TRL's trainer, which is not here. A reward that "
+                "changes with the step changes the target: say so by a schedule of β (train.beta), and give the "
+                "argument a default. What it would log stands in its value, or in further rewards as their readings."
+            )
         if missing:
             raise ContractError(
                 f"the reward {_name(fn)!r} needs {', '.join(missing)}, which is neither prompts, completions nor a "
@@ -58,6 +73,20 @@ def bind(
     return (prompts, completions), {
         name: values for name, values in offered.items() if name not in taken and (every or name in names)
     }
+
+
+def as_messages(prompt: Any) -> Any:  # noqa: ANN401 - a prompt as the user wrote it
+    """A prompt as a list of messages: a text is what the user said."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def awaited(value: Any) -> Any:  # noqa: ANN401 - what a user's function returns
+    """The value itself, or what a coroutine comes to."""
+    return asyncio.run(_finish(value)) if inspect.isawaitable(value) else value
+
+
+async def _finish(value: Awaitable[Any]) -> Any:  # noqa: ANN401 - what a user's function returns
+    return await value
 
 
 class TimeoutReached(Exception):
@@ -99,7 +128,7 @@ def culprit(
         one = slice(i, i + 1)
         args, kwargs = bind(fn, prompts[one], completions[one], {k: v[one] for k, v in columns.items()})
         try:
-            within(until - time.monotonic(), lambda args=args, kwargs=kwargs: fn(*args, **kwargs))
+            within(until - time.monotonic(), lambda args=args, kwargs=kwargs: awaited(fn(*args, **kwargs)))
         except TimeoutReached:
             return None
         except (Exception, SystemExit):  # noqa: BLE001 - the same failure again, now with one input

@@ -48,12 +48,14 @@ class Opinions:
     Attributes:
         thumbs: (G, d) features of replies with a thumb.
         liked: (G,) True for a thumb up.
-        pairs: (P, d) features of the better text minus those of the reply that was served.
+        pairs: (P, d) features of the better text minus those of the other.
+        weight: (N,) how much each opinion counts, in the order of `rows`; None: once each.
     """
 
     thumbs: Float[Tensor, "G d"]
     liked: Bool[Tensor, " G"]
     pairs: Float[Tensor, "P d"]
+    weight: Float[Tensor, " N"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.thumbs) != len(self.liked) or self.thumbs.shape[1] != self.pairs.shape[1]:
@@ -61,6 +63,8 @@ class Opinions:
                 f"thumbs {tuple(self.thumbs.shape)}, liked {tuple(self.liked.shape)}, pairs {tuple(self.pairs.shape)}: "
                 "one label a thumb, and features of one width, are needed."
             )
+        if self.weight is not None and len(self.weight) != len(self):
+            raise ShapeError(f"{len(self.weight)} weights for {len(self)} opinions: one each is needed.")
 
     def __len__(self) -> int:
         return len(self.thumbs) + len(self.pairs)
@@ -72,11 +76,21 @@ class Opinions:
         pair = torch.cat([self.pairs.double(), torch.zeros(len(self.pairs), 1, dtype=torch.float64)], 1)
         return torch.cat([up, pair])
 
+    @property
+    def weights(self) -> Float[Tensor, " N"]:
+        """How much each counts, in the order of `rows`."""
+        return torch.ones(len(self), dtype=torch.float64) if self.weight is None else self.weight.double()
+
+    def weighted(self, times: Float[Tensor, " N"]) -> "Opinions":
+        """The same with each counting `times` as much."""
+        return Opinions(self.thumbs, self.liked, self.pairs, self.weights * times)
+
     def without(self, index: int) -> "Opinions":
         """All but one, in the order of `rows`."""
         keep = torch.arange(len(self)) != index
         up = len(self.thumbs)
-        return Opinions(self.thumbs[keep[:up]], self.liked[keep[:up]], self.pairs[keep[up:]])
+        weight = None if self.weight is None else self.weight[keep]
+        return Opinions(self.thumbs[keep[:up]], self.liked[keep[:up]], self.pairs[keep[up:]], weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,28 +140,29 @@ def fit_head(opinions: Opinions, scale: Float[Tensor, " d"], tau: float = 3.0) -
         raise DegeneracyError("the features of an opinion are not finite: it cannot be learnt from.")
     precision = torch.full((d + 1,), d / tau**2, dtype=torch.float64)
     precision[d] = 1.0
-    weight = torch.zeros(d + 1, dtype=torch.float64)
+    mode = torch.zeros(d + 1, dtype=torch.float64)
+    said = rows, opinions.weights, precision
     for _ in range(_NEWTON):
-        gradient, hessian = _derivatives(weight, rows, precision)
+        gradient, hessian = _derivatives(mode, *said)
         step = torch.cholesky_solve(gradient[:, None], torch.linalg.cholesky(hessian))[:, 0]
-        size, loss = 1.0, _loss(weight, rows, precision)
-        while _loss(weight - size * step, rows, precision) > loss and size > _SETTLED:
+        size, loss = 1.0, _loss(mode, *said)
+        while _loss(mode - size * step, *said) > loss and size > _SETTLED:
             size /= 2  # convex: a short enough step always descends
-        weight = weight - size * step
+        mode = mode - size * step
         if float((size * step).abs().max()) < _SETTLED:
             break
-    _, hessian = _derivatives(weight, rows, precision)
-    return Head(weight, torch.cholesky_inverse(torch.linalg.cholesky(hessian)), scale.double())
+    _, hessian = _derivatives(mode, *said)
+    return Head(mode, torch.cholesky_inverse(torch.linalg.cholesky(hessian)), scale.double())
 
 
-def _loss(weight: Tensor, rows: Tensor, precision: Tensor) -> float:
-    return float(torch.nn.functional.softplus(-(rows @ weight)).sum() + 0.5 * (precision * weight**2).sum())
+def _loss(mode: Tensor, rows: Tensor, weight: Tensor, precision: Tensor) -> float:
+    return float((weight * torch.nn.functional.softplus(-(rows @ mode))).sum() + 0.5 * (precision * mode**2).sum())
 
 
-def _derivatives(weight: Tensor, rows: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-    p = torch.sigmoid(-(rows @ weight))  # how surprising each opinion is
-    gradient = precision * weight - rows.T @ p
-    return gradient, rows.T @ (rows * (p * (1 - p))[:, None]) + torch.diag(precision)
+def _derivatives(mode: Tensor, rows: Tensor, weight: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+    p = torch.sigmoid(-(rows @ mode))  # how surprising each opinion is
+    gradient = precision * mode - rows.T @ (weight * p)
+    return gradient, rows.T @ (rows * (weight * p * (1 - p))[:, None]) + torch.diag(precision)
 
 
 def left_out(opinions: Opinions, scale: Tensor, tau: float = 3.0) -> Float[Tensor, " N"]:

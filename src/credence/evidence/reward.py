@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,20 @@ from torch import Tensor
 
 from credence.core.errors import BackendError, ConfigError, ContractError
 from credence.core.types import Completions, Prompts
-from credence.evidence.calling import RewardFunction, TimeoutReached, bind, culprit, within
+from credence.evidence.calling import (
+    TOKENS,
+    RewardFunction,
+    TimeoutReached,
+    as_messages,
+    awaited,
+    bind,
+    culprit,
+    within,
+)
 from credence.evidence.product import Composable
+
+Nothing = Literal["refuse", "skip"]
+"""What a reward that returns None has done: made a mistake, or said that it does not apply."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +34,22 @@ class Reward(Composable):
     Args:
         fn: fn(prompts, completions, **columns) -> one float a completion; every form that TRL calls by keyword, such as
             (completions, **kwargs), and (p, c) by position. It receives only the columns it names, unless it takes
-            **kwargs. -inf forbids a completion.
+            **kwargs; `completion_ids` are the tokens. It may be a coroutine function. -inf forbids a completion.
         beta: reward units per nat. Small is strong evidence.
         name: of the reading; the function's own name by default.
         on_prefix: whether the reward of an unfinished text is a useful hint of where it is going; then SMC uses it as
             a twist. It steers the particles and never changes the target.
         timeout: seconds after which one call is given up.
         bound: the largest value the reward can take, where known: rejection needs it.
+        messages: hand over prompts and completions as lists of {"role", "content"}, the form in which TRL gives chats.
+        none: what a None says, the reward does not apply. "refuse": nothing, it is a mistake. "skip": 0 nats, as TRL
+            sums rewards; `name`_skipped then reads 1. A reply that is skipped counts as one of reward 0, so where only
+            some replies to a prompt are, choose a reward whose 0 means "neither good nor bad".
         parts: what fn is made of, functions like it by name: read beside it as "<name>_<part>", and worth no nats.
 
     Raises:
         ConfigError: beta or 1/beta not finite and positive.
-        ContractError: fn raised, or returned None, NaN, +inf or the wrong number of values.
+        ContractError: fn raised, or returned NaN, +inf, the wrong number of values, or (unless "skip") None.
         BackendError: fn did not return in time.
     """
 
@@ -43,6 +59,8 @@ class Reward(Composable):
     on_prefix: bool = False
     timeout: float = 60.0
     bound: float = math.inf
+    messages: bool = False
+    none: Nothing = "refuse"
     parts: Mapping[str, RewardFunction] = field(default_factory=dict[str, RewardFunction])
 
     def __post_init__(self) -> None:
@@ -61,14 +79,14 @@ class Reward(Composable):
 
     def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """r/β in nats, float64."""
-        return self._values(prompts, completions) / self.beta
+        return self._read(prompts, completions)[0] / self.beta
 
     def measure(
         self, prompts: Prompts, completions: Completions
     ) -> tuple[Float[Tensor, " R"], Mapping[str, Float[Tensor, " R"]]]:
         """log_lik and readings from one call of the function."""
-        values = self._values(prompts, completions)
-        return values / self.beta, {self.name: values, **self._parts(prompts, completions)}
+        values, told = self._read(prompts, completions)
+        return values / self.beta, {**told, **self._parts(prompts, completions)}
 
     def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """r(prefix)/β where `on_prefix`, else 0 until the row has ended."""
@@ -82,27 +100,38 @@ class Reward(Composable):
 
     def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
         """The raw reward under its name, and its parts."""
-        return {self.name: self._values(prompts, completions), **self._parts(prompts, completions)}
+        return {**self._read(prompts, completions)[1], **self._parts(prompts, completions)}
 
     def _parts(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
         named = {f"{self.name}_{name}": fn for name, fn in self.parts.items()}
         return {
-            name: replace(self, fn=fn, name=name, parts={})._values(prompts, completions) for name, fn in named.items()
+            name: replace(self, fn=fn, name=name, parts={})._read(prompts, completions)[0] for name, fn in named.items()
         }
 
-    def _values(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
+    def _read(
+        self, prompts: Prompts, completions: Completions
+    ) -> tuple[Float[Tensor, " R"], Mapping[str, Float[Tensor, " R"]]]:
+        """The values, 0 where skipped, and what is read of them."""
         texts = completions.texts(prompts.codec)
         index = completions.prompt.tolist()
         given = [prompts.given[b] for b in index]
         columns = {name: [values[b] for b in index] for name, values in prompts.columns.items()}
+        columns[TOKENS] = completions.tokens()
+        if self.messages:
+            given, texts = [as_messages(p) for p in given], [[{"role": "assistant", "content": t}] for t in texts]
         raw = self._call(given, texts, columns) if texts else []
-        return self._checked(raw, given, texts).to(completions.ids.device)
+        values = self._checked(raw, given, texts).to(completions.ids.device)
+        if self.none == "refuse":
+            return values, {self.name: values}
+        skipped = torch.isnan(values)  # only a None can have become one
+        values = torch.where(skipped, 0.0, values)
+        return values, {self.name: values, f"{self.name}_skipped": skipped.double()}
 
     def _call(self, given: list[Any], texts: list[Any], columns: Mapping[str, list[Any]]) -> Any:  # noqa: ANN401
         args, kwargs = bind(self.fn, given, texts, columns)
         first = f"prompt {_short(given[0])}, completion {_short(texts[0])}"
         try:
-            return within(self.timeout, lambda: self.fn(*args, **kwargs))
+            return within(self.timeout, lambda: awaited(self.fn(*args, **kwargs)))
         except TimeoutReached:
             raise BackendError(
                 f"the reward {self.name!r} did not return within {self.timeout:g} s for {len(texts)} completions "
@@ -132,17 +161,20 @@ class Reward(Composable):
                 f"the reward {self.name!r} returned {len(values)} values for {len(texts)} completions "
                 f"(the first: {_short(texts[0]) if texts else 'none'}): one each is needed."
             )
+        remedy = ' For "does not apply" give the reward none="skip".'
+        numbers: list[float] = []
         for i, value in enumerate(values):
             try:
                 number = float(value)
             except (TypeError, ValueError):
                 number = math.nan
-            if math.isnan(number) or number == math.inf:
+            if (math.isnan(number) or number == math.inf) and not (value is None and self.none == "skip"):
                 raise ContractError(
                     f"the reward {self.name!r} returned {value!r} for prompt {_short(given[i])}, completion "
-                    f"{_short(texts[i])}: a number is needed (-inf forbids a completion)."
+                    f"{_short(texts[i])}: a number is needed (-inf forbids a completion).{remedy * (value is None)}"
                 )
-        return torch.tensor([float(v) for v in values], dtype=torch.float64)
+            numbers.append(number)
+        return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _short(value: object) -> str:

@@ -11,6 +11,26 @@ def _vocabulary(codec: Codec) -> object:
     return getattr(codec, "vocab", None) if tokenizer is None else tokenizer.get_vocab()
 
 
+def same_vocabulary(first: Codec, second: Codec, names: tuple[str, str]) -> None:
+    """Refuse tokens that mean one thing to one model and another to the other.
+
+    Args:
+        first: one.
+        second: the other.
+        names: what the message calls them, such as ("target", "draft").
+
+    Raises:
+        ConfigError: another vocabulary.
+    """
+    one, two = (None, None) if first is second else (_vocabulary(codec) for codec in (first, second))
+    if one is not None and two is not None and one != two:
+        raise ConfigError(
+            f"the {names[1]} reads another vocabulary than the {names[0]} ({_size(two)} against {_size(one)} tokens, "
+            "or the same number with other meanings): a token of one is no token of the other. Use two models of one "
+            "tokenizer."
+        )
+
+
 def same_completions(first: Prior, second: Prior, names: tuple[str, str]) -> None:
     """Refuse two priors between whose completions no ratio of probabilities exists.
 
@@ -22,13 +42,7 @@ def same_completions(first: Prior, second: Prior, names: tuple[str, str]) -> Non
     Raises:
         ConfigError: with both settings: another vocabulary, other end tokens, or another horizon.
     """
-    one, two = (None, None) if first.codec is second.codec else (_vocabulary(p.codec) for p in (first, second))
-    if one is not None and two is not None and one != two:
-        raise ConfigError(
-            f"the {names[1]} reads another vocabulary than the {names[0]} ({_size(two)} against {_size(one)} tokens, "
-            "or the same number with other meanings): a token of one is no token of the other. Use two models of one "
-            "tokenizer."
-        )
+    same_vocabulary(first.codec, second.codec, names)
     if first.ends != second.ends or first.horizon != second.horizon:
         raise ConfigError(
             f"the {names[1]} ends by {sorted(second.ends)} within {second.horizon} tokens, the {names[0]} by "

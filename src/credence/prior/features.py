@@ -12,6 +12,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Prior
 from credence.core.types import Completions, Prompts
+from credence.prior.agreement import same_vocabulary
 from credence.prior.hf import LMPrior, trim
 
 CENTRE_DRAWS = 16
@@ -33,6 +34,9 @@ class PooledHidden:
 
     The state after the last token is not needed to predict anything and not computed: a reply is read up to its last
     token but one; one of a single token by the state before it. Cost: a forward pass a reply.
+
+    Raises:
+        ConfigError: no reply, or replies in the tokens of another vocabulary, which mean nothing to this model.
     """
 
     lm: LMPrior
@@ -42,6 +46,7 @@ class PooledHidden:
         """One row a reply."""
         if len(completions) == 0:
             raise ConfigError("no reply was given: there is nothing to read.")
+        same_vocabulary(prompts.codec, self.lm.codec, ("replies", "reward model"))
         found: list[Tensor] = []
         order: list[Tensor] = []
         for rows in self.lm.pieces(prompts, completions):

@@ -1,7 +1,7 @@
 """From checked settings to the parts: prior, evidence, prompts."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, StepPrior
-from credence.evidence.calling import RewardFunction
+from credence.evidence.calling import RewardFunction, awaited
 from credence.evidence.constraint import Constraint, between, contains, matches
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
@@ -80,6 +80,8 @@ def _reward(config: RewardConfig, run: Job, answers: Sequence[str]) -> Reward | 
         on_prefix=config.on_prefix,
         timeout=config.timeout,
         bound=math.inf if config.bound is None else config.bound,
+        messages=config.messages,
+        none=config.none,
         parts=parts,
     )
 
@@ -95,12 +97,12 @@ def _sentiment(config: RewardConfig) -> Sentiment:
     return Sentiment(config.beta / abs(config.weight), sign, config.on_prefix, name, config.timeout)
 
 
-def _negated(fn: Callable[..., Sequence[float]]) -> Callable[..., list[float]]:
+def _negated(fn: RewardFunction) -> RewardFunction:
     from functools import wraps
 
     @wraps(fn)  # keeps the signature, by which columns are handed over
-    def negative(*args: Any, **columns: Any) -> list[float]:  # noqa: ANN401 - passes through what Reward hands over
-        return [-value for value in fn(*args, **columns)]
+    def negative(*args: Any, **columns: Any) -> list[float | None]:  # noqa: ANN401 - passes through what Reward hands over
+        return [None if value is None else -value for value in awaited(fn(*args, **columns))]
 
     return negative
 

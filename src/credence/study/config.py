@@ -72,6 +72,13 @@ class RewardConfig(Section):
         False,
         description="unfinished texts already hint at the reward: SMC then steers by it (never changes the target)",
     )
+    messages: bool = Field(
+        False, description="fn gets prompts and completions as message lists, the form in which TRL gives chats"
+    )
+    none: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="a None from fn: refuse it as a mistake, or skip this reward for that reply (0 nats)",
+    )
     timeout: Rate = Field(60.0, description="seconds after which one call is given up")
 
     @field_validator("beta")

@@ -12,7 +12,7 @@ from torch import Tensor
 from credence.core.errors import ConfigError, MissingExtraError
 from credence.posterior.mdp import MDP, from_table
 from credence.study.control_config import ControlConfig
-from credence.study.data import read_text
+from credence.study.examples import read_text
 from credence.study.grid import NAMES, TOLD, TOLD_ANY, Grid, grid_of
 
 if TYPE_CHECKING:

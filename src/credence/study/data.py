@@ -1,8 +1,6 @@
 """What users bring to ask: files of prompts. Everything wrong is named by file and line."""
 
-import csv
 import importlib.util
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +9,8 @@ from typing import Any
 
 from credence.core.errors import ConfigError, MissingExtraError, nearest
 from credence.core.keys import Key
-
-Given = str | list[dict[str, str]]
-"""A prompt as a user writes it: one user message, or a conversation."""
-
-READERS = (".jsonl", ".csv", ".txt")
+from credence.study.examples import READERS, Given, Row, given_of, read_rows, read_text
+from credence.study.recorded import shared_beginning
 
 
 @dataclass(frozen=True)
@@ -90,12 +85,25 @@ def load_prompts(source: str, folder: Path = Path()) -> PromptSet:
     place = find_source(source, folder)
     if place.is_dir():
         return _unique([(p, {}) for p in _openers(place)], source)
-    text = read_text(place, "prompt file")
-    read = {".jsonl": _jsonl, ".csv": _csv, ".txt": _txt}[place.suffix.lower()]
-    rows = read(text, place)
+    rows = read_rows(place, "prompt file")
     if not rows:
         raise ConfigError(f"{place} holds no prompt: at least one is needed.")
-    return _unique(rows, source)
+    return _unique([_asked(row) for row in rows], source)
+
+
+def _asked(row: Row) -> tuple[Given, dict[str, Any]]:
+    """A row's prompt, and its other fields, for rewards."""
+    fields = dict(row.fields)
+    field = next((name for name in ("prompt", "messages") if name in fields), None)
+    if field is not None:
+        value = fields.pop(field)
+        if not value or (isinstance(value, str) and not value.strip()):
+            raise ConfigError(f"{row.where}: the {field} is empty. Fill it or remove the line.")
+        return given_of(value, f"{row.where}, {field}"), fields
+    if {"chosen", "rejected"} <= fields.keys():
+        return shared_beginning(fields["chosen"], fields["rejected"], row.where)[0], fields
+    known = f"Its fields: {', '.join(fields) or 'none'}."
+    raise ConfigError(f"{row.where}: neither prompt nor messages.{nearest('prompt', fields)} {known}")
 
 
 def find_source(source: str, folder: Path) -> Path:
@@ -119,105 +127,14 @@ def find_source(source: str, folder: Path) -> Path:
     return path
 
 
-Row = tuple[Given, dict[str, Any]]
-
-
-def _unique(rows: list[Row], source: str) -> PromptSet:
-    first: dict[str, Row] = {}
+def _unique(rows: list[tuple[Given, dict[str, Any]]], source: str) -> PromptSet:
+    first: dict[str, tuple[Given, dict[str, Any]]] = {}
     for given, columns in rows:
         first.setdefault(json.dumps(given, ensure_ascii=False, sort_keys=True), (given, columns))
     kept = list(first.values())
     names = dict.fromkeys(name for _, columns in kept for name in columns)
     columns = {name: [c.get(name) for _, c in kept] for name in names}
     return PromptSet(tuple(given for given, _ in kept), columns, len(rows) - len(kept), source)
-
-
-def read_text(path: Path, what: str) -> str:
-    """A UTF-8 file's text, a byte-order mark dropped.
-
-    Raises:
-        ConfigError: no such file (with the nearest names beside it), a folder, or another encoding.
-    """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        missing = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist."
-        raise ConfigError(
-            f"no such {what}: {path}.{missing}{nearest(path.name, beside)}", "no file", path=path
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"the {what} {path} cannot be read: {error.strerror}.") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"the {what} {path} is not UTF-8: byte 0x{raw[error.start]:02x} in line {line}. "
-            f"Convert it, for example: iconv -f GB18030 -t UTF-8 {path.name} > new{path.suffix}"
-        ) from None
-
-
-def _txt(text: str, path: Path) -> list[Row]:
-    return [(line.strip(), {}) for line in text.splitlines() if line.strip()]
-
-
-def _csv(text: str, path: Path) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    names = list(reader.fieldnames or [])
-    if names and "prompt" not in names:
-        raise ConfigError(f"{path} has no column prompt.{nearest('prompt', names)} Its columns: {', '.join(names)}.")
-    rows: list[Row] = []
-    try:
-        for row in reader:
-            if None in row:
-                raise ConfigError(
-                    f"{path}, line {reader.line_num}: more fields than the {len(names)} columns. Quote commas."
-                )
-            prompt = (row.pop("prompt") or "").strip()
-            if not prompt:
-                raise ConfigError(f"{path}, line {reader.line_num}: the prompt is empty. Fill it or remove the line.")
-            rows.append((prompt, dict(row)))
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: not CSV: {error}.") from None
-    return rows
-
-
-def _jsonl(text: str, path: Path) -> list[Row]:
-    rows: list[Row] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{where}: not JSON: {error.msg} at column {error.colno}. One object a line.") from None
-        if not isinstance(row, dict):
-            raise ConfigError(f"{where}: {type(row).__name__} found, an object with prompt or messages is needed.")
-        field = next((name for name in ("prompt", "messages") if name in row), None)
-        if field is None:
-            known = f"Its fields: {', '.join(row) or 'none'}."
-            raise ConfigError(f"{where}: neither prompt nor messages.{nearest('prompt', row)} {known}")
-        rows.append((_given(row.pop(field), f"{where}, {field}"), row))
-    return rows
-
-
-def _given(value: Any, where: str) -> Given:  # noqa: ANN401 - whatever JSON held
-    if isinstance(value, str) and value.strip():
-        return value
-    if not isinstance(value, list) or not value:
-        raise ConfigError(f"{where}: {value!r} found; text, or a list of messages is needed, and not an empty one.")
-    for message in value:
-        good = isinstance(message, dict) and all(isinstance(message.get(k), str) for k in ("role", "content"))
-        if not good:
-            raise ConfigError(f'{where}: {message!r} is no message: {{"role": ..., "content": ...}} is needed.')
-    messages = [{"role": m["role"], "content": m["content"]} for m in value]
-    while messages and messages[-1]["role"] == "assistant":  # a recorded reply is not part of the question
-        messages.pop()
-    if not messages:
-        raise ConfigError(f"{where}: only assistant messages, so nothing to reply to.")
-    return messages
 
 
 def _language(language: str) -> Path:

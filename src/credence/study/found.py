@@ -11,6 +11,7 @@ from credence.learn.loop import Fit
 from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM
 from credence.prior.policy import LMPolicy
+from credence.study.recorded import Recorded
 from credence.study.ruler import Ruler
 
 
@@ -24,6 +25,7 @@ class Found:
         validation: prompts that choose the checkpoint.
         train: prompts to learn on.
         products: format of the matrix products that carry gradients, None where it is the weights' own.
+        recorded: replies to learn from, for an engine that draws none.
         reward: name of the reading that reports call the reward.
         prior: the prior's draws on the held-out prompts.
         exact: exact posterior draws among them.
@@ -41,6 +43,7 @@ class Found:
     validation: Prompts
     train: Prompts
     products: torch.dtype | None = None
+    recorded: Recorded | None = None
     reward: str = ""
     prior: Draws | None = None
     exact: Draws | None = None

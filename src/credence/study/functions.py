@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import cast
 
 from credence.core.errors import ConfigError, nearest
-from credence.study.data import read_text
+from credence.study.examples import read_text
 
 VADER = "vader"
 BUILTIN = (VADER, "overlap", "polite", "brief", "turn", "solved")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from credence.study.learner import LearnerConfig
+from credence.study.recorded_learners import DpoConfig, IpoConfig, KtoConfig, SftConfig
 from credence.study.section import Count, Section
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ class Learners(Section):
     rao_blackwell: RaoBlackwellConfig = Field(RaoBlackwellConfig(), description="its exact KL")  # pyright: ignore[reportCallIssue]
     ppo: PpoConfig = Field(PpoConfig(), description="clipped, with a value")  # pyright: ignore[reportCallIssue]
     grpo: GrpoConfig = Field(GrpoConfig(), description="group-relative")  # pyright: ignore[reportCallIssue]
+    dpo: DpoConfig = Field(DpoConfig(), description="recorded comparisons")  # pyright: ignore[reportCallIssue]
+    ipo: IpoConfig = Field(IpoConfig(), description="recorded comparisons")  # pyright: ignore[reportCallIssue]
+    kto: KtoConfig = Field(KtoConfig(), description="recorded labels")  # pyright: ignore[reportCallIssue]
+    sft: SftConfig = Field(SftConfig(), description="recorded replies")  # pyright: ignore[reportCallIssue]
 
 
 def shown(name: str) -> str:

@@ -22,13 +22,14 @@ from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM, guided_policy
 from credence.prior.policy import LMPolicy
 from credence.sample.importance import Importance
-from credence.study import build, plan, summary, values
+from credence.study import build, plan, recorded_rows, summary, values
 from credence.study.collect import Tick, draw_each, draw_policy, memory, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
 from credence.study.found import Found
 from credence.study.live import Live
 from credence.study.parts import Packed, Parts, pack_completions, unpack_completions
+from credence.study.recorded_learners import RecordedConfig
 from credence.study.ruler import Drawn, Ruler, carrying
 from credence.study.trackers import Tracking
 
@@ -77,6 +78,8 @@ class Learning:
             )
         if plan.engine(self.config):
             asked, rows = (prompts, stored) if given.stored else (self.found.train, None)
+            if isinstance(given, RecordedConfig):
+                asked, rows = self.recorded(given)
             self.stage(self.train.engine, asked, given.learner(), given.steps, given.seconds, rows)
 
     @property
@@ -94,6 +97,16 @@ class Learning:
             made = build.policy(prior, self.train, self.key.fold("adapters"), value)  # pyright: ignore[reportArgumentType]
         made.products = self.found.products
         return made
+
+    def recorded(self, given: RecordedConfig) -> tuple[Prompts, Batch]:
+        """Recorded replies, for an engine that draws none."""
+        prior: Any = self.found.posterior.prior  # build gives a reshaped model
+        if self.found.recorded is None:
+            raise BackendError("recorded replies were not read: this is a fault of credence, please report it.")
+        with self.live.part(plan.MEMORY_RECORDED):
+            return recorded_rows.rows(
+                given, self.found.recorded, prior, lambda line: self.live.say(f"  {line}", "yellow")
+            )
 
     def recall(self) -> tuple[Prompts, Batch]:
         """Draws of the prior at training prompts, weighted by the evidence."""
@@ -211,7 +224,8 @@ class Learning:
 
     def full(self, record: Record) -> dict[str, Any]:
         """A record with the main reading under the name that reports look for."""
-        return {**record, "reward": record[self.found.reward]}
+        name = self.found.reward  # learners of recorded replies read no reward
+        return {**record, "reward": record[name]} if name in record else dict(record)
 
     def late_words(self, done: Fit) -> None:
         """A stage cut by its time budget validates its last step after it was told: put that into the history."""

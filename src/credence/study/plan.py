@@ -2,9 +2,11 @@
 
 from credence.study.config import RunConfig
 from credence.study.learners import LEARNERS, shown
+from credence.study.recorded_learners import RecordedConfig
 
 LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
 MEMORY, STATES = "prior draws to learn from", "the frozen model's states at them"
+MEMORY_RECORDED = "recorded replies under the prior"
 RULER, REPORT = "the ruler", "report"
 NAMES = {"value": "the value of prefixes", "dpg": "forward KL", **{name: shown(name) for name in LEARNERS}}
 """Of every stage that there can be, as the screen and the report say it."""
@@ -71,6 +73,8 @@ def plan(config: RunConfig) -> dict[str, float]:
         parts[measuring("dpg")] = look + (weighty if engine(config) else 0.0)
     if engine(config):
         given = train.chosen
+        if isinstance(given, RecordedConfig):
+            parts[MEMORY_RECORDED] = 5.0
         trained = given.steps * given.prompts * given.group * token * given.passes_cost
         trained += validation * given.steps / train.validate_every
         parts[title(train.engine)] = validation + min(trained, given.seconds or trained)

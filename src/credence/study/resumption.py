@@ -32,6 +32,7 @@ WHAT = {
     "talk.knowledge": "answers",
     "environment": "outcomes",
     "prior.law": "probabilities",
+    **{f"train.{name}.data": "recorded replies" for name in ("dpo", "ipo", "kto", "sft")},
 }
 """What a setting that names a source brings."""
 

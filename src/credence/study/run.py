@@ -28,7 +28,7 @@ from credence.report.schema import Report
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
 from credence.sample.smc import SMC
-from credence.study import build, plan, resumption, summary
+from credence.study import build, plan, recorded_rows, resumption, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
@@ -93,10 +93,13 @@ def run_study(
 def origin(config: RunConfig, found: Found) -> dict[str, Any]:
     """What the settings do not say of where a run began: prompts, rewards, and the prior's own numbers."""
     asked = [p.ids for p in (found.heldout, found.validation, found.train)]
+    sources: dict[str, Any] = {"prompts.source": asked}
+    if (recorded := found.recorded) is not None:
+        sources[f"train.{config.train.engine}.data"] = [recorded.given, recorded.replies, recorded.said]
     prior: Any = found.posterior.prior  # build gives a StepPrior
     files = resumption.reward_files(config.evidence.reward, config.folder)
     return resumption.origin(
-        config, {"prompts.source": asked}, files, resumption.first_words(prior, found.heldout)
+        config, sources, files, resumption.first_words(prior, found.heldout)
     )  # fmt: skip
 
 
@@ -122,13 +125,14 @@ def load(config: RunConfig) -> Found:
         ConfigError: any of them cannot be used, or a prompt is too long for the model.
     """
     evidence = build.evidence(config)
+    recorded = recorded_rows.read(config)
     given, parts = build.prompt_sets(config)
     prior = build.prior(config)
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train = (prior.codec.prompts(s.given, s.columns) for s in sets)
     for prompts in (heldout, validation, train):
         check_lengths(prior, prompts, given.source)
-    return Found(Posterior(prior, evidence), heldout, validation, train)
+    return Found(Posterior(prior, evidence), heldout, validation, train, recorded=recorded)
 
 
 def try_evidence(found: Found, key: Key) -> None:

@@ -13,7 +13,7 @@ from credence.report import control, schema, talks
 from credence.report.control import ControlReport
 from credence.report.schema import Report
 from credence.report.talks import TalkReport
-from credence.study.data import read_text
+from credence.study.examples import read_text
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 
 from credence.core.errors import ConfigError, nearest
 from credence.study.config import Placed, RunConfig
-from credence.study.data import find_source, read_text
+from credence.study.data import find_source
 from credence.study.engine import EngineConfig
+from credence.study.examples import read_text
 from credence.study.functions import check_function
 from credence.study.learner import LearnerConfig
 from credence.study.section import Section
