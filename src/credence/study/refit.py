@@ -5,6 +5,7 @@ Always from π0, never from the last policy: its own reward would count again (S
 So too where an update is resumed: it goes on only with the ratings that it was begun with (refit_basis).
 """
 
+import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from credence.study.opinions import FeedbackSettings, hear
 from credence.study.refit_basis import ANEW, FAST, KIND, Basis, Budget, folders, learnt_before, learnt_from, manifest_of
 from credence.study.refit_report import Refitted
 from credence.study.refit_work import LOAD, PARTS, Work
-from credence.study.session import Session, begun
+from credence.study.session import CHECKPOINTS, Session, begun
 from credence.study.trackers import check_trackers
 
 __all__ = ["FAST", "Budget", "refit"]
@@ -105,6 +106,8 @@ def _learnt(store: FeedbackStore, basis: Basis, folder: Path | None, resume: boo
 
 
 def _mark(store: FeedbackStore, basis: Basis, place: Path) -> None:
+    """These ratings are learnt; what a kill between the last word and the end left goes."""
+    shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)
     store.refitted(Refit(basis.digits, str(place.resolve()), tuple(r.id for r in basis.ratings), 0.0))
 
 
