@@ -78,4 +78,4 @@ class Reinforce:
     def loss(self, scored: Scored) -> tuple[Float[Tensor, ""], Info]:
         """See losses.policy_gradient.leave_one_out_gradient."""
         own = self.advantage or (prefix_advantage if self.baseline == "prefix" else None)
-        return leave_one_out_gradient(scored, own)
+        return leave_one_out_gradient(scored) if own is None else leave_one_out_gradient(scored, own)
