@@ -1,6 +1,5 @@
-"""Exact expected gradients of losses that look at single tokens, and the law that GRPO converges to."""
+"""Exact expected gradients of losses that look at single tokens, and the checks that mutants must fail."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,13 +18,9 @@ from credence.learn.schedules import ToKL
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
 from credence.prior.tabular import TabularPolicy
+from credence.testing.group_law import every_tuple
 from tests.learning import PROMPTS, exacts, free_policy, gradient, groups_of, log_law, somewhere, stored_draws
 from tests.toys import toy_a, toy_prior
-
-
-def every_tuple(size: int, count: int = 31) -> Tensor:
-    """(count^size, size) numbers of sequences."""
-    return torch.cartesian_prod(*[torch.arange(count)] * size).view(-1, size)
 
 
 def token_gradients(policy: TabularPolicy, exact: Exact) -> tuple[Tensor, Tensor]:
@@ -46,7 +41,7 @@ def expected_by_token(
     Each token may have a coefficient of its own, and the KL of each place one.
     """
     exact = exacts(posterior, PROMPTS)[0]
-    tuples = every_tuple(size)
+    tuples = every_tuple(size, 31)
     token_q = (law or policy).score(PROMPTS, exact.completions)
     given = groups_of(policy, posterior, PROMPTS, tuples, token_q)
     rows = tuples.flatten()
@@ -144,62 +139,6 @@ def check_replay(seed: int) -> None:
         assert "older than the 3 steps" in str(error)  # noqa: PT017 - a check that mutants run, not a test
     else:
         raise AssertionError("rows of an age that is refused were learnt from")
-
-
-Utility = Callable[[Tensor], Tensor]
-"""(31,) chances under π -> (31,) what a reply is worth in expectation among others of π."""
-
-
-def rescaled(exact: Exact, group: int, spread: float | None) -> Utility:
-    """GRPO's advantage of each reply, its expectation over the other G − 1, by enumeration."""
-    tuples = every_tuple(group)
-    y = exact.log_lik[tuples]
-    centred = y - y.mean(1, keepdim=True)
-    if spread is not None:
-        centred = spread * centred / (torch.sqrt(centred.square().sum(1, keepdim=True) / (group - 1)) + 1e-4)
-
-    def worth(chance: Tensor) -> Tensor:
-        others = chance[tuples[:, 1:]].prod(1)
-        return torch.zeros(31, dtype=torch.float64).index_add(0, tuples[:, 0], others * centred[:, 0])
-
-    return worth
-
-
-def group_relative_law(worth: Utility, length: bool, rounds: int = 40) -> TabularPolicy:
-    """The fixed point of GRPO with k3 of each token: π = L π0 / (c + L − R) at every prefix, from the leaves up.
-
-    R and L are π's own expectations, and so is a reply's worth: repeated until nothing moves.
-    """
-    posterior, policy = toy_a(), free_policy(toy_a(), PROMPTS)
-    exact = enumerate_posterior(posterior, PROMPTS)
-    weight = 1 / exact.completions.lengths.double() if length else torch.ones(31, dtype=torch.float64)
-    replies = [tuple(row) for row in exact.completions.tokens()]
-    prefixes = sorted((reply for _, reply in policy.places), key=len, reverse=True)
-    log_prior = torch.log_softmax(policy.state()["logits"], -1)
-    for _ in range(rounds):
-        chance = torch.exp(policy.score(PROMPTS, exact.completions).sum(-1))
-        known = {x: (w, w * u) for x, w, u in zip(replies, weight, worth(chance), strict=True)}
-        logits = policy.state()["logits"]
-        for reply in prefixes:
-            pairs = [known[*reply, v] for v in range(3)]
-            big, back = (torch.stack(x) for x in zip(*pairs, strict=True))
-            at = policy.places[(), reply]
-            pi = _tilted(torch.exp(log_prior[at]), big, back)
-            known[reply] = ((pi * big).sum(), (pi * back).sum())
-            logits[at] = 0.5 * torch.log_softmax(logits[at], -1) + 0.5 * torch.log(pi)
-        policy.restore({"logits": logits})
-    return policy
-
-
-def _tilted(prior: Tensor, big: Tensor, back: Tensor) -> Tensor:
-    """π = L π0/(c + L − R), with the c at which it sums to one, by bisection."""
-    low = float((back - big).max()) + 1e-15
-    high = low + float(big.max()) * 2 + float((back - back.min()).max())
-    for _ in range(80):
-        c = (low + high) / 2
-        low, high = (c, high) if float((big * prior / (c + big - back)).sum()) > 1 else (low, c)
-    pi = big * prior / ((low + high) / 2 + big - back)
-    return pi / pi.sum()
 
 
 def flat(scored: Scored, loss: Loss) -> Tensor:

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import f1_kl_estimators
+import f3_kl_gradients
 import f4_best_of_n
+import f5_collapse
+import f7_group_relative
 import f8_two_sided
 import f9_soft_values
 import f10_quasi_rejection
@@ -18,7 +21,10 @@ FIGURES: tuple[Figure, ...] = tuple(
     module.FIGURE
     for module in (
         f1_kl_estimators,
+        f3_kl_gradients,
         f4_best_of_n,
+        f5_collapse,
+        f7_group_relative,
         f8_two_sided,
         f9_soft_values,
         f10_quasi_rejection,

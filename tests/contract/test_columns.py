@@ -128,8 +128,12 @@ def test_a_prior_of_another_vocabulary_or_of_no_steps_is_refused() -> None:
     class Remote:
         """A prior that can be sampled and scored, and not stepped."""
 
+        codec, ends, horizon = toy_prior().codec, toy_prior().ends, 4
+        sample, score = toy_prior().sample, toy_prior().score
+
+    rows, _ = toy_prior().sample(KEY, toy_prompts(), 2)
     with pytest.raises(ConfigError, match="cannot be stepped"):
-        free_policy(toy_a(), toy_prompts()).kl(toy_prompts(), batch.completions, Remote())  # pyright: ignore
+        free_policy(toy_a(), toy_prompts()).kl(toy_prompts(), rows, Remote())
 
 
 def test_guides_give_both() -> None:

@@ -21,6 +21,7 @@ from credence.cli.main import app
 from credence.core.errors import BackendError, ConfigError, ContractError, DegeneracyError
 from credence.prior.policy import full_policy
 from credence.report.schema import Report
+from credence.study.learners import LEARNERS
 from credence.study.run import run_study
 from credence.study.stored import read_report
 from credence.study.toml import load_config
@@ -221,6 +222,25 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     first = [h["val_elbo"] for h in lines(folder / "history.jsonl") if h["stage"] == "dpg" and "val_elbo" in h]
     assert seen[1 : 1 + len(first)] == first
     assert seen[1 + len(first)] == max(seen[: 1 + len(first)])  # rejects: draws folded by the stage's name
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("engine", LEARNERS)
+def test_every_engine_that_trains_runs_after_the_first_stage(config: Path, engine: str) -> None:
+    """By its name in the config, with a moving β; the last policy bears its name, and GRPO says where it leads."""
+    given = [
+        f"train.engine={engine}",
+        f"train.{engine}.steps=2",
+        f"train.{engine}.prompts=2",
+        f"train.{engine}.group=4",
+    ]
+    report, folder, said = study(config, *given, "train.beta.schedule=annealed", "train.stop.kl_budget=50.0")
+    assert [row.name for row in report.ruler if row.kind == "train"] == ["policy_dpg", f"policy_{engine}"]
+    steps = [h for h in lines(folder / "history.jsonl") if h["stage"] == engine]
+    assert [h["step"] for h in steps] == [1, 2]
+    assert all("ratio_ess" in h for h in steps)
+    assert steps[0]["beta"] > steps[1]["beta"] == pytest.approx(0.2)
+    assert ("GRPO converges to a law of its own" in " ".join(said.split())) == (engine == "grpo")
 
 
 def test_what_does_not_improve_is_not_exported(config: Path) -> None:

@@ -10,8 +10,9 @@ from credence.core.logspace import kl
 from credence.learn.grpo import GRPO
 from credence.learn.loop import fit
 from credence.posterior.exact import enumerate_posterior
+from credence.testing.group_law import group_relative_law, rescaled
 from tests.learning import PROMPTS, REACHED, free_policy, log_law, mean_kl, somewhere
-from tests.policy_gradients import expected_by_token, group_relative_law, rescaled, reverse
+from tests.policy_gradients import expected_by_token, reverse
 from tests.toys import toy_a
 
 SPREAD = 2.0
@@ -38,7 +39,7 @@ def test_the_gradient_is_zero_at_its_own_law_and_not_at_the_posterior(
     """By enumeration of all pairs or triples, to 1e-10; the law lies apart from p*."""
     exact = enumerate_posterior(toy_a(), PROMPTS)
     learner = GRPO(group=group, spread=spread, length=length)
-    law = group_relative_law(rescaled(exact, group, spread), length)
+    law = group_relative_law(toy_a(), PROMPTS, rescaled(exact, group, spread), length)
     assert float(expected_by_token(learner.loss, law, toy_a(), group).abs().max()) < 1e-10
     assert mean_kl(law, toy_a(), PROMPTS) > 0.01
     assert float(expected_by_token(learner.loss, free_policy(toy_a(), PROMPTS), toy_a(), group).norm()) > 0.1
@@ -48,7 +49,7 @@ def test_sequences_of_one_token_have_the_closed_form() -> None:
     """Without spread and length, V(root) + 1 = ν of π = π0/(ν − log_lik) at each place (SCIENCE 2.4, in nats)."""
     exact = enumerate_posterior(toy_a(), PROMPTS)
     half = rescaled(exact, 2, None)
-    law = group_relative_law(lambda chance: 2 * half(chance), False)  # log_lik less its mean under π
+    law = group_relative_law(toy_a(), PROMPTS, lambda chance: 2 * half(chance), False)  # log_lik less its mean under π
     back = {tuple(row): float(x) for row, x in zip(exact.completions.tokens(), exact.log_lik, strict=True)}
     logits = torch.log_softmax(law.state()["logits"], -1)
     prior = torch.log_softmax(free_policy(toy_a(), PROMPTS).state()["logits"], -1)
@@ -63,7 +64,7 @@ def test_sequences_of_one_token_have_the_closed_form() -> None:
 def test_training_ends_at_its_own_law() -> None:
     """Pairs, as the law was computed for; nearer to it than 0.001 nats, and as far from p* as the law is."""
     exact = enumerate_posterior(toy_a(), PROMPTS)
-    law = group_relative_law(rescaled(exact, 2, SPREAD), True)
+    law = group_relative_law(toy_a(), PROMPTS, rescaled(exact, 2, SPREAD), True)
     policy = free_policy(toy_a(), PROMPTS)
     lines: list[str] = []
     fit(toy_a(), policy, PROMPTS, GRPO(128, 2, 0.05, spread=SPREAD), Key(3), 200, say=lines.append)

@@ -14,11 +14,11 @@ from credence.learn.rao_blackwell import RaoBlackwell
 from credence.learn.reinforce import Reinforce
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.prior.tabular import TabularPolicy, tabular_policy
+from credence.testing.group_law import every_tuple
 from tests.learning import PROMPTS, REACHED, at_optimum, free_policy, groups_of, mean_kl, somewhere
 from tests.policy_gradients import (
     check_ppo,
     check_rao_blackwell,
-    every_tuple,
     expected_by_token,
     flat,
     reverse,
@@ -49,7 +49,7 @@ def test_a_share_of_nothing_is_leave_one_out(policy: TabularPolicy, exact: Exact
     token_q = policy.score(PROMPTS, exact.completions)
     slopes = []
     for loss in (leave_one_out_gradient, RaoBlackwell(share=0.0).loss):
-        given = groups_of(policy, toy_a(), PROMPTS, every_tuple(2)[::7], token_q)
+        given = groups_of(policy, toy_a(), PROMPTS, every_tuple(2, 31)[::7], token_q)
         slopes.append(flat(replace(given, kl=torch.ones_like(given.log_q)), loss))
     assert torch.allclose(slopes[0], slopes[1], atol=1e-12, rtol=0)
 
@@ -124,7 +124,7 @@ def test_what_a_policy_cannot_give_is_asked_for_by_name() -> None:
     plain = free_policy(toy_a(), PROMPTS)
     with pytest.raises(ConfigError, match="value=True"):
         fit(toy_a(), plain, PROMPTS, PPO(1, 4), Key(1), 1)
-    given = groups_of(plain, toy_a(), PROMPTS, every_tuple(2)[:3], plain.score(PROMPTS, exacts_rows()))
+    given = groups_of(plain, toy_a(), PROMPTS, every_tuple(2, 31)[:3], plain.score(PROMPTS, exacts_rows()))
     with pytest.raises(ContractError, match='"kl" in `needs`'):
         RaoBlackwell().loss(given)
     with pytest.raises(ContractError, match='"value" in `needs`'):

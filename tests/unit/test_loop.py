@@ -169,7 +169,7 @@ def test_the_time_budget_stops_it_and_the_last_steps_compete(monkeypatch: pytest
 def test_impossible_draws_are_refused_by_reinforce_with_remedies() -> None:
     policy = fresh()
     start = logits(policy)
-    with pytest.raises(ContractError, match=r"REINFORCE met .* impossible .*log_lik = -inf.*Remedies.*DPG"):
+    with pytest.raises(ContractError, match=r"reverse KL met .* impossible .*log_lik = -inf.*Remedies.*DPG"):
         fit(hard(), policy, PROMPTS, LEARNER, Key(1), 5)
     assert torch.equal(logits(policy), start)
 

@@ -124,7 +124,7 @@ def test_a_single_stored_draw_needs_log_z() -> None:
 
 
 def test_reverse_kl_refuses_impossible_draws_with_remedies() -> None:
-    with pytest.raises(ContractError, match=r"REINFORCE met 1 of 2 draws.*Ended\(cut=-3\.0\).*DPG.*rejection, SMC"):
+    with pytest.raises(ContractError, match=r"reverse KL met 1 of 2 draws.*Ended\(cut=-3\.0\).*DPG.*rejection, SMC"):
         leave_one_out_gradient(scored([0, -INF], [-1, -1], [0, 0], 1))
 
 

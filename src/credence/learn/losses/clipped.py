@@ -86,7 +86,7 @@ def clipped_gradient(
         now, then = old_values(scored)
         advantage = gae(gain, then, mask, trace)
         wrong = torch.where(mask, now - (advantage + then), 0.0).square()
-        fit, error = (row_weights(scored) * wrong.sum(-1)).sum(), {"value_loss": float(wrong[mask].mean())}
+        fit, error = (row_weights(scored) * wrong.sum(-1)).sum(), {"value_loss": float(wrong.detach()[mask].mean())}
     else:
         advantage = torch.where(mask, leave_one_out(gain.sum(-1), scored)[:, None], 0.0)
     terms, cut = surrogate(scored, advantage, clip)
