@@ -71,13 +71,13 @@ def test_what_does_not_go_together_is_refused(name: str, override: str, message:
 def test_an_optional_table_is_taken_out_by_none() -> None:
     assert load_dialogue(EXAMPLES / "helpdesk_zh.toml", ["candidates=none"]).candidates is None
     assert load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.seconds = none"]).learn.seconds is None
-    with pytest.raises(ConfigError, match="learn.steps = 'none'"):
+    with pytest.raises(ConfigError, match=r"learn\.steps = 'none'"):
         load_dialogue(EXAMPLES / "helpdesk_en.toml", ["learn.steps=none"])
 
 
 def test_a_bound_says_what_the_setting_is_for() -> None:
     for override, why in (("measure.rollouts=1", "intervals see by them"), ("learn.rollouts=1", "its baseline")):
-        with pytest.raises(ConfigError, match=f"equal to 2 is needed. It is: .*{why}"):
+        with pytest.raises(ConfigError, match=rf"equal to 2 is needed\. It is: .*{why}"):
             load_dialogue(EXAMPLES / "helpdesk_en.toml", [override])
 
 
