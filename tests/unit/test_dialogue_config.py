@@ -77,7 +77,7 @@ def test_an_optional_table_is_taken_out_by_none() -> None:
 
 def test_a_bound_says_what_the_setting_is_for() -> None:
     for override, why in (("measure.rollouts=1", "intervals see by them"), ("learn.rollouts=1", "its baseline")):
-        with pytest.raises(ConfigError, match=f"equal to 2 is needed. It is: .*{why}"):
+        with pytest.raises(ConfigError, match=rf"equal to 2 is needed\. It is: .*{why}"):
             load_dialogue(EXAMPLES / "helpdesk_en.toml", [override])
 
 
