@@ -194,7 +194,7 @@ def best_of(exact: Exact, q: Tensor, of: int) -> Tensor:
 
 
 def check_expert_gradient(seed: int) -> None:
-    """From pairs of any law q ∇KL(best-of-2 of q‖π); by threshold, on every sequence once, ∇KL(uniform given more‖π)."""
+    """Pairs of any law q: ∇KL(best-of-2 of q‖π). A threshold, on every sequence once: ∇KL(uniform given more‖π)."""
     policy, exact, log_pi = place(seed)
     q = third_law().score(PROMPTS, exact.completions).sum(-1)
     wanted = gradient(policy, kl(best_of(exact, q, 2), log_pi))

@@ -6,7 +6,7 @@ linear head on a frozen language model's states, which speaks of prompts and pre
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from credence.prior.table import Tokens
 from credence.prior.tabular import TabularPolicy
 
 
+@runtime_checkable
 class Flow(Protocol):
     """V(s) = log E_π0[e^log_lik | s], learnt: nats of a prompt, and perhaps of each prefix of its replies."""
 
