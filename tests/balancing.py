@@ -16,7 +16,7 @@ from credence.learn.expert_iteration import ExpertIteration
 from credence.learn.f_dpg import FDPG
 from credence.learn.losses.f_divergence import Divergence
 from credence.learn.mpo import MPO
-from credence.learn.reward_weighted import RewardWeighted
+from credence.learn.reward_weighted import Centre, RewardWeighted
 from credence.learn.values.subtb import SubTB
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.posterior.posterior import Posterior
@@ -230,7 +230,7 @@ def check_weighted_gradient(seed: int) -> None:
     wanted = gradient(policy, kl(law, log_pi))
     close(on_all(policy, RewardWeighted().loss), wanted)
     scale = torch.exp(torch.logsumexp(exact.log_lik + flat, 0) - exact.log_lik.mean())
-    close(on_all(policy, RewardWeighted(centre="mean").loss), scale * wanted)
+    close(on_all(policy, RewardWeighted(centre=Centre.MEAN).loss), scale * wanted)
 
 
 def check_mpo_gradient(seed: int) -> None:

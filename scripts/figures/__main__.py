@@ -6,11 +6,13 @@ from pathlib import Path
 
 import f1_kl_estimators
 import f4_best_of_n
+import f6_divergences
 import f8_two_sided
 import f9_soft_values
 import f10_quasi_rejection
 import f11_soft_best_of_n
 import f12_sequence_laws
+import f15_random_number
 from result import OUT, Figure, run
 
 FIGURES: tuple[Figure, ...] = tuple(
@@ -18,11 +20,13 @@ FIGURES: tuple[Figure, ...] = tuple(
     for module in (
         f1_kl_estimators,
         f4_best_of_n,
+        f6_divergences,
         f8_two_sided,
         f9_soft_values,
         f10_quasi_rejection,
         f11_soft_best_of_n,
         f12_sequence_laws,
+        f15_random_number,
     )
 )
 

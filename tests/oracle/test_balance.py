@@ -75,7 +75,9 @@ def test_nothing_is_left_at_the_posterior(learner: Learner) -> None:
     """Loss and gradient are 0 at p* and log Z, draw by draw, and log Z is told."""
     policy, batch = at_optimum(toy_a(), PROMPTS), every_sequence(toy_a(), PROMPTS)
     log_z = enumerate_posterior(toy_a(), PROMPTS).log_z
-    given = scored(replace(batch, log_z=torch.tensor([log_z])), policy.score(PROMPTS, batch.completions))
+    given = scored(
+        replace(batch, log_z=torch.tensor([log_z], dtype=torch.float64)), policy.score(PROMPTS, batch.completions)
+    )
     loss, info = learner.loss(given)
     assert float(loss) < 1e-20
     assert float(slope(learner.loss, given).abs().max()) < 1e-12
@@ -133,7 +135,7 @@ def test_uniform_draws_teach_the_posterior_where_reinforce_fails() -> None:
         trained(learner, policy, 110)
         found[name] = mean_kl(policy, toy_a(), PROMPTS)
     assert found["VarGrad"] < REACHED
-    assert found["taught"] > 1
+    assert found["taught"] > 100 * REACHED
 
 
 @pytest.mark.trains

@@ -23,7 +23,7 @@ from credence.learn.loop import fit
 from credence.learn.losses.forward_kl import posterior_weights
 from credence.learn.losses.ranks import log_best_of, log_win
 from credence.learn.mpo import MPO
-from credence.learn.reward_weighted import RewardWeighted
+from credence.learn.reward_weighted import Centre, RewardWeighted
 from credence.posterior.exact import enumerate_posterior
 from credence.posterior.posterior import Posterior
 from credence.prior.train import scored
@@ -56,7 +56,7 @@ def in_proportion(law: Tensor, n: int) -> Batch:
     return Batch(PROMPTS, rows, log_q, log_prior, EXACT.log_lik[index])
 
 
-def learnt(learner: Learner, stored: Batch, steps: int = 120) -> Tensor:
+def learnt(learner: Learner, stored: Batch, steps: int = 150) -> Tensor:
     """log law of a free policy after training on these rows."""
     policy = free_policy(toy_a(), PROMPTS)
     fit(toy_a(), policy, PROMPTS, learner, Key(4), steps, stored=stored)
@@ -73,7 +73,7 @@ def tilted(law: Tensor, lam: float) -> Tensor:
 
 LAWS: dict[str, tuple[Learner, Callable[[], Tensor], Callable[[], Tensor]]] = {
     "RWR on the prior's draws: p*": (RewardWeighted(1, 9999, 0.2), prior_law, lambda: EXACT.log_p),
-    "AWR too": (RewardWeighted(1, 9999, 0.2, centre="mean"), prior_law, lambda: EXACT.log_p),
+    "AWR too": (RewardWeighted(1, 9999, 0.2, centre=Centre.MEAN), prior_law, lambda: EXACT.log_p),
     "RWR on draws of p*: the evidence twice": (
         RewardWeighted(1, 9999, 0.2), lambda: EXACT.log_p, lambda: tilted(EXACT.log_prior, 2.0),
     ),
@@ -83,10 +83,10 @@ LAWS: dict[str, tuple[Learner, Callable[[], Tensor], Callable[[], Tensor]]] = {
     ),
     "best of 4": (ExpertIteration(1, 9999, 0.2, of=4), prior_law, lambda: best_of(EXACT, EXACT.log_prior, 4)),
     "a threshold": (
-        ExpertIteration(1, 9999, 0.2, of=0, above=0.5), prior_law,
+        ExpertIteration(1, 9999, 0.4, of=0, above=0.5), prior_law,
         lambda: torch.log_softmax(torch.where(EXACT.log_lik > 0.5, EXACT.log_prior, -40.0), 0),
     ),
-    "BOND": (BOND(1, 9999, 0.1, of=4), prior_law, lambda: best_of(EXACT, EXACT.log_prior, 4)),
+    "BOND": (BOND(1, 9999, 0.2, of=4), prior_law, lambda: best_of(EXACT, EXACT.log_prior, 4)),
 }  # fmt: skip
 
 
@@ -191,11 +191,11 @@ def test_distillation_s_gradient_is_that_of_its_weights() -> None:
 @pytest.mark.trains
 @pytest.mark.parametrize("engine", [Rejection(), SMC(particles=4000)], ids=["rejection", "SMC"])
 def test_engines_are_distilled(engine: Rejection | SMC) -> None:
-    """4,000 draws: the sample's own distance from p* is about 30/(2·4000) = 0.004 nats, of SMC's a few times that."""
+    """8000 KL(draws‖p*) of 4,000 exact draws is χ²_30, above 86 once in a million; SMC's are worth half as many."""
     learner = Distil(1, 4000, 0.2, sampler=engine)
     stored = learner.draw(Key(2), toy_a(), PROMPTS)
     law = learnt(learner, stored)
-    assert float(kl(EXACT.log_p, law)) < 0.02
+    assert float(kl(law, EXACT.log_p)) < (86 if isinstance(engine, Rejection) else 2 * 86) / 8000
     assert learner.target == "posterior"
 
 
@@ -225,7 +225,7 @@ def test_prompts_without_a_possible_draw_are_left_out() -> None:
 def test_what_cannot_be_is_named() -> None:
     for wrong, word in (
         (lambda: ExpertIteration(group=3, of=4), "of=4"), (lambda: ExpertIteration(rounds=0), "rounds=0"),
-        (lambda: RewardWeighted(centre="middle"), "centre"), (lambda: RewardWeighted(clip=0.0), "clip"),  # pyright: ignore
+        (lambda: RewardWeighted(clip=0.0), "clip"),  # pyright: ignore
         (lambda: MPO(epsilon=0.0), "epsilon"), (lambda: MPO(trust=-1.0), "trust"),
         (lambda: BOND(group=3, of=4), "of=4"), (lambda: BOND(forward=1.5), "forward"),
         (lambda: RewardWeighted(prompts=0), "at least one prompt"),
@@ -241,7 +241,7 @@ def test_impossible_rows_are_legal_for_fits() -> None:
     batch = replace(every_sequence(toy_a(), PROMPTS), log_lik=lik)
     for learner in (
         RewardWeighted(),
-        RewardWeighted(centre="mean"),
+        RewardWeighted(centre=Centre.MEAN),
         MPO(),
         BOND(),
         ExpertIteration(of=4),

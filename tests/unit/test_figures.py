@@ -22,7 +22,7 @@ def result(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_runner_knows_every_figure(result: Any) -> None:
     known = runpy.run_path(str(FOLDER / "__main__.py"), run_name="figures")["FIGURES"]
     files = {path.stem.split("_")[0].upper() for path in FOLDER.glob("f[0-9]*_*.py")}
-    assert {figure.name for figure in known} == files == {"F1", "F4", "F8", "F9", "F10", "F11", "F12"}
+    assert {figure.name for figure in known} == files == {"F1", "F4", "F6", "F8", "F9", "F10", "F11", "F12", "F15"}
     assert len(known) == len(files)
 
 

@@ -13,7 +13,8 @@ Held by tests/oracle/test_reward_weighted.py.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from enum import Enum
+from typing import assert_never
 
 import torch
 from jaxtyping import Float
@@ -26,8 +27,14 @@ from credence.learn.losses.groups import log_sums, sizes, sums
 from credence.learn.losses.weighted import likelihood
 from credence.learn.settings import Stored
 
-Centre = Literal["soft", "mean"]
-"""What a draw's log_lik is compared with: log mean e^log_lik (RWR), or the mean (AWR)."""
+
+class Centre(Enum):
+    """V, what a draw's log_lik is compared with."""
+
+    SOFT = "soft"
+    """log mean e^log_lik: reward-weighted regression."""
+    MEAN = "mean"
+    """Mean log_lik: advantage-weighted regression."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class RewardWeighted(Stored):
     """RWR and AWR on stored draws.
 
     Args:
-        centre: "soft" (RWR) or "mean" (AWR).
+        centre: SOFT (RWR) or MEAN (AWR).
         clip: largest weight; inf: none, which is what the posterior asks for.
 
     Cost: a step as DPG's without its baseline.
@@ -43,16 +50,14 @@ class RewardWeighted(Stored):
     Source: SCIENCE 3.8 and 7; Peters & Schaal 2007; Peng et al. 2019.
 
     Raises:
-        ConfigError: no such centre, a clip that is not above 0, fewer than one prompt or draw.
+        ConfigError: a clip that is not above 0, fewer than one prompt or draw.
     """
 
-    centre: Centre = "soft"
+    centre: Centre = Centre.SOFT
     clip: float = math.inf
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.centre not in ("soft", "mean"):
-            raise ConfigError(f'centre={self.centre!r}: "soft" (reward-weighted) or "mean" (advantage-weighted).')
         if not self.clip > 0:
             raise ConfigError(f"clip={self.clip}: the largest weight, above 0; inf for none.")
 
@@ -73,9 +78,9 @@ class RewardWeighted(Stored):
 
     def _level(self, scored: Scored) -> Tensor:
         match self.centre:
-            case "soft":
+            case Centre.SOFT:
                 return log_sums(scored.log_lik, scored) - torch.log(sizes(scored))
-            case "mean":
+            case Centre.MEAN:
                 possible = ~torch.isneginf(scored.log_lik)
                 total = sums(torch.where(possible, scored.log_lik, 0.0), scored)
                 return total / sums(possible.double(), scored).clamp(min=1)

@@ -99,13 +99,13 @@ class StateFlow:
     """V = a · LayerNorm(h) + c of a language model's last hidden states h, which stay as they are."""
 
     lm: LMPrior
-    norm: nn.LayerNorm
-    head: nn.Linear
+    a: nn.Parameter
+    c: nn.Parameter
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
         """a and c."""
-        return dict(self.head.named_parameters())
+        return {"a": self.a, "c": self.c}
 
     def root(self, prompts: Prompts) -> Float[Tensor, " B"]:
         """V before the first token. Cost: a pass over the prompts."""
@@ -121,7 +121,7 @@ class StateFlow:
             part = trim(completions.rows(rows))
             with torch.no_grad():
                 hidden = self.lm.hidden(prompts, part)
-            v = self.head(self.norm(hidden.to(self.head.weight.dtype))).squeeze(-1).double()
+            v = (nn.functional.layer_norm(hidden.to(self.a), self.a.shape) @ self.a + self.c).double()
             width = part.ids.shape[1]
             v = nn.functional.pad(torch.where(part.mask, v, 0.0), (0, out.shape[1] - width))
             out = out.index_copy(0, rows.to(out.device), v)

@@ -198,13 +198,9 @@ def with_state_flow(policy: Policy, prior: StepPrior, rate: float = 1.0) -> Flow
         ConfigError: a rate that is not above 0, or a prior that cannot be trained on (prior.policy).
     """
     lm = twin_of(unwrap(prior)[0], frozenset())
-    dtype, size = torch.promote_types(lm.dtype, torch.float32), lm.head.in_features
-    norm = nn.LayerNorm(size, elementwise_affine=False, device=lm.device, dtype=dtype)
-    head = nn.utils.skip_init(nn.Linear, size, 1, device=lm.device, dtype=dtype)  # zeros, no global randomness
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter.zero_()
-    return _trained(policy, StateFlow(lm, norm, head), rate)
+    dtype = torch.promote_types(lm.dtype, torch.float32)
+    a, c = (nn.Parameter(torch.zeros(shape, device=lm.device, dtype=dtype)) for shape in (lm.head.in_features, ()))
+    return _trained(policy, StateFlow(lm, a, c), rate)
 
 
 def _of_prompts(prompts: Prompts, log_z: Tensor) -> PromptFlow:

@@ -37,37 +37,37 @@ class Divergence(Enum):
     """χ²(p*‖π) = Σ (π − p*)²/π: f(t) = 1/t − 1. Draws of π weighted to p* have n/(1 + χ²) effective ones."""
 
 
-def signal(which: Divergence, log_p: Float[Tensor, " R"], log_pi: Float[Tensor, " R"]) -> Float[Tensor, " R"]:
-    """f'(1) − f'(t), t = π/p: what a draw is worth, 0 where π and p agree.
+def pull(which: Divergence, log_p: Float[Tensor, " R"], log_pi: Float[Tensor, " R"]) -> Float[Tensor, " R"]:
+    """π (f'(1) − f'(t)), t = π/p: the coefficient of ∇log π, 0 where π and p agree.
 
-    The constant f'(1) is the baseline. Tested against the divergence's own derivative in
-    tests/oracle/test_f_divergence.py.
+    f'(1) is the baseline. With log p/q and log π/q in place of the logs it is that of a draw of q. Tested against each
+    divergence's own derivative in tests/oracle/test_f_divergence.py.
 
     Args:
         which: f.
         log_p: log p, nats up to the constant that log_pi has too.
         log_pi: log π likewise.
     """
-    gap = log_p - log_pi  # −log t
+    gap, pi = log_p - log_pi, torch.exp(log_pi)  # gap = −log t
     match which:
         case Divergence.FORWARD_KL:
-            return torch.expm1(gap)
+            return torch.exp(log_p) - pi
         case Divergence.REVERSE_KL:
-            return gap
+            return pi * gap
         case Divergence.TOTAL_VARIATION:
-            return 0.5 * torch.sign(gap)
+            return 0.5 * pi * torch.sign(gap)
         case Divergence.JENSEN_SHANNON:
-            return torch.nn.functional.softplus(gap) - torch.log(gap.new_tensor(2.0))
+            return pi * (torch.nn.functional.softplus(gap) - torch.log(gap.new_tensor(2.0)))
         case Divergence.CHI_SQUARED:
-            return -2 * torch.expm1(-gap)
+            return -2 * pi * torch.expm1(-gap)
         case Divergence.CHI_SQUARED_FORWARD:
-            return torch.expm1(2 * gap)
+            return torch.exp(2 * log_p - log_pi) - pi
         case _:
             assert_never(which)
 
 
 def at_one(which: Divergence) -> float:
-    """−f'(1): what `signal` leaves out, so that without a baseline it is added again."""
+    """−f'(1), times π what `pull` leaves out: without a baseline it is added again."""
     match which:
         case Divergence.FORWARD_KL | Divergence.CHI_SQUARED_FORWARD:
             return 1.0
@@ -126,9 +126,7 @@ def f_gradient(scored: Scored, which: Divergence, baseline: bool = True) -> tupl
     _refuse_impossible(scored, which)
     log_w = log_posterior_weights(scored)  # log p*/q
     log_ratio = (scored.log_pi.detach() - scored.log_q).sum(-1)
-    worth = torch.exp(log_ratio) * (signal(which, log_w, log_ratio) + (0.0 if baseline else at_one(which)))
-    if which is Divergence.FORWARD_KL:  # p*/π · π/q without the detour by a π that may have vanished
-        worth = torch.exp(log_w) - (torch.exp(log_ratio) if baseline else 0.0)
+    worth = pull(which, log_w, log_ratio) + (0.0 if baseline else at_one(which) * torch.exp(log_ratio))
     weight = row_weights(scored)
     loss = -(weight * worth * torch.where(scored.mask, scored.log_pi, 0.0).sum(-1)).sum()
     return loss, {
