@@ -8,6 +8,7 @@ import f1_kl_estimators
 import f3_kl_gradients
 import f4_best_of_n
 import f5_collapse
+import f6_divergences
 import f7_group_relative
 import f8_two_sided
 import f9_soft_values
@@ -15,6 +16,7 @@ import f10_quasi_rejection
 import f11_soft_best_of_n
 import f12_sequence_laws
 import f14_preferences
+import f15_random_number
 from result import OUT, Figure, run
 
 FIGURES: tuple[Figure, ...] = tuple(
@@ -24,6 +26,7 @@ FIGURES: tuple[Figure, ...] = tuple(
         f3_kl_gradients,
         f4_best_of_n,
         f5_collapse,
+        f6_divergences,
         f7_group_relative,
         f8_two_sided,
         f9_soft_values,
@@ -31,6 +34,7 @@ FIGURES: tuple[Figure, ...] = tuple(
         f11_soft_best_of_n,
         f12_sequence_laws,
         f14_preferences,
+        f15_random_number,
     )
 )
 

@@ -12,7 +12,12 @@ from credence.learn.losses.groups import log_sums, off_policy, row_weights, size
 
 
 def posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
-    """w/Z = π0 e^log_lik / (q Z): with the given log Z, else self-normalised to mean one within each prompt.
+    """w/Z = p*/q of each draw; see `log_posterior_weights`."""
+    return torch.exp(log_posterior_weights(scored))
+
+
+def log_posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
+    """log of π0 e^log_lik / (q Z): with the given log Z, else self-normalised to mean one within each prompt.
 
     An impossible draw weighs 0, also where every draw of its prompt is impossible.
 
@@ -31,7 +36,7 @@ def posterior_weights(scored: Scored) -> Float[Tensor, " R"]:
         )
     else:
         log_z = log_sums(log_w, scored)[scored.prompt] - torch.log(count)
-    return torch.exp(torch.where(torch.isneginf(log_w), log_w, log_w - log_z))
+    return torch.where(torch.isneginf(log_w), log_w, log_w - log_z)
 
 
 def weighted_likelihood(scored: Scored, baseline: bool = True, spare: bool = False) -> tuple[Float[Tensor, ""], Info]:
