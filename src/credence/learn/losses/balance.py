@@ -60,8 +60,8 @@ def balance(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
 def log_variance(scored: Scored) -> tuple[Float[Tensor, ""], Info]:
     """½ Σ (Δ − mean Δ)²/(n − 1) a prompt, mean over prompts: balance with log Z = −mean Δ of the draws at hand.
 
-    Its gradient is leave-one-out REINFORCE's without a weight π/q, draw by draw, wherever they came from; on policy that is
-    ∇KL(π‖p*), and on any others it still has p* as its only minimum. Tested in tests/oracle/test_balance.py.
+    Its gradient is leave-one-out REINFORCE's without a weight π/q, draw by draw, wherever they came from; on policy
+    that is ∇KL(π‖p*), and on any others it still has p* as its only minimum. Tested in tests/oracle/test_balance.py.
 
     Info: as `balance`; log_z is −mean Δ.
 
