@@ -1,7 +1,7 @@
-"""What the settings of every engine that trains have in common: a table of the file that becomes a Learner."""
+"""What the settings of every engine that trains have in common, and those of the loop around it."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,3 +41,29 @@ class LearnerConfig(Section):
         Raises:
             ConfigError: a setting that cannot be.
         """
+
+
+class BetaConfig(Section):
+    """How β moves while the engine of stage 2 trains; the history tells the β realised."""
+
+    schedule: Literal["fixed", "annealed", "kl"] = Field(
+        "fixed", description="fixed; annealed: falling to the evidence's own; kl: driven until KL(π‖π0) is `kl`"
+    )
+    first: Rate = Field(0.1, description="annealed: power of the evidence at the first step; 0.1 is ten times β")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="annealed: of the steps, over which β moves")
+    kl: Rate = Field(1.0, description="kl: nats that KL(π‖π0) is driven to")
+
+
+class StopsConfig(Section):
+    """What ends the engine of stage 2 before its steps are used up."""
+
+    kl_budget: Rate | None = Field(None, examples=[2.0], description="nats of KL(π‖π0), the mean of three steps")
+    no_better: Count | None = Field(None, examples=[4], description="validations in a row without a new best")
+
+
+class ReplayConfig(Section):
+    """Past groups that the engine of stage 2 learns from again, corrected by their log q."""
+
+    groups: int = Field(0, ge=0, description="joined to each step's own; 0: no replay")
+    capacity: Count = Field(256, description="groups kept")
+    age: Count = Field(50, description="most steps since a group was drawn; older ones are dropped")
