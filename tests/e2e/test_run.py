@@ -21,12 +21,15 @@ from credence.cli.main import app
 from credence.core.errors import BackendError, ConfigError, ContractError, DegeneracyError
 from credence.prior.policy import full_policy
 from credence.report.schema import Report
-from credence.study.learners import LEARNERS
+from credence.study.learners import LEARNERS, Learners
+from credence.study.recorded_learners import RecordedConfig
 from credence.study.run import run_study
 from credence.study.stored import read_report
 from credence.study.toml import load_config
 
 SRC = Path(__file__).parents[2] / "src"
+DRAWING = [n for n in LEARNERS if not isinstance(Learners.model_fields[n].default, RecordedConfig)]
+"""The others learn from files: tests/e2e/test_recorded_run.py."""
 CLOCK = {"wall", "cpu", "tokens_per_s", "elapsed", "progress", "started"}
 REWARDS = """
 import os, time
@@ -225,8 +228,8 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize("engine", LEARNERS)
-def test_every_engine_that_trains_runs_after_the_first_stage(config: Path, engine: str) -> None:
+@pytest.mark.parametrize("engine", DRAWING)
+def test_every_engine_that_draws_as_it_trains_runs_after_the_first_stage(config: Path, engine: str) -> None:
     """By its name in the config, with a moving β; the last policy bears its name, and GRPO says where it leads."""
     given = [
         f"train.engine={engine}",
