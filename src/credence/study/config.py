@@ -274,7 +274,7 @@ class ValueConfig(Section):
     )
 
 
-class TrainConfig(Learners):
+class TrainConfig(WeightsConfig, Learners):
     """How the posterior is learnt."""
 
     engine: str = Field("reinforce", description=f"of stage 2: {', '.join(LEARNERS)}")
