@@ -18,6 +18,7 @@ from credence.study.experts import ExpertConfig, RealignConfig
 from credence.study.learner import BetaConfig, LearnerConfig, ReplayConfig, StopsConfig
 from credence.study.learners import LEARNERS, Learners
 from credence.study.section import Count, Rate, Section
+from credence.study.weights import WeightsConfig
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
