@@ -81,7 +81,7 @@ def test_from_the_impossible_to_the_possible_and_never_back(kind: Any) -> None:
 
 
 def test_mixing_is_reported_and_short_or_still_chains_say_so() -> None:
-    good = SuffixMH(8, 10, 5).draw(Key(1), toy_a(), toy_prompts(), 160)
+    good = SuffixMH(16, 10, 5).draw(Key(1), toy_a(), toy_prompts(), 160)
     assert 1 < float(good.info["tau"]) < 30
     assert float(good.info["ess"]) == pytest.approx(800 / float(good.info["tau"]), rel=1e-9)
     assert float(good.info["rhat"]) < 1.1

@@ -45,16 +45,6 @@ def test_a_value_given_to_smc_itself_steers_as_twisted_evidence_does(shape: str)
     assert float(given.log_z) == float(within.log_z) != float(plain.log_z)
 
 
-@pytest.mark.parametrize("shape", ["token", "state"])
-def test_a_wrong_value_moves_no_target(shape: str) -> None:
-    """Values at random, as critic and as proposal: E[Ẑ f] = Z E_p*[f]. 800 islands, six functions, z-test at 1e-6 in
-    all (|z| < 5.3), seed fixed.
-
-    Power: at this seed, as at 2, 3 and 4, rejects the twist in the final weight, tests/mutants/test_value_mutants.py.
-    """
-    valuing.check_twist_moves_no_target(5, shape)
-
-
 def test_it_keeps_the_laws_of_prefix_evidence() -> None:
     """log_lik at ended and at cut rows, the value's nats before; readings and bound are the evidence's."""
     guide = valuing.somewhere(1)

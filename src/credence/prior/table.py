@@ -46,29 +46,28 @@ class TablePrior:
         vocab: number of tokens.
         end: the token that ends a reply, or several.
         horizon: most tokens of a reply, the end token counted.
+
+    Attributes:
+        ends: the tokens that end a reply.
+        codec: tuples in, tuples out.
     """
 
     next_logits_of: Callable[[Tokens], Sequence[float]]
     vocab: int
     end: int | frozenset[int]
     horizon: int
+    ends: frozenset[int] = field(init=False, repr=False)
+    codec: TableCodec = field(init=False, repr=False)
     _memo: dict[Tokens, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        # Made once: asked for at every step, and by every isinstance against a protocol.
+        object.__setattr__(self, "ends", frozenset({self.end}) if isinstance(self.end, int) else self.end)
+        object.__setattr__(self, "codec", TableCodec(self.vocab))
         if self.horizon < 1:
             raise ConfigError(f"horizon={self.horizon}: a reply has at least one token.")
         if any(not 0 <= e < self.vocab for e in self.ends):
             raise ConfigError(f"end={self.end} is not among the tokens 0..{self.vocab - 1}.")
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """The tokens that end a reply."""
-        return frozenset({self.end}) if isinstance(self.end, int) else self.end
-
-    @property
-    def codec(self) -> TableCodec:
-        """Tuples in, tuples out."""
-        return TableCodec(self.vocab)
 
     def logits(self, tokens: Tokens) -> Float[Tensor, " V"]:
         """The logits after these tokens (prompt and reply so far), float64."""
@@ -87,13 +86,17 @@ class TablePrior:
 
     def next_logits(self, state: list[Tokens | None]) -> Float[Tensor, "rows V"]:
         """(rows, V) logits; zeros for a row that has ended, about which the table is never asked."""
-        over = torch.zeros(self.vocab, dtype=torch.float64)
-        return torch.stack([over if tokens is None else self.logits(tokens) for tokens in state])
+        known: dict[Tokens | None, Tensor] = {None: torch.zeros(self.vocab, dtype=torch.float64)}
+        for tokens in state:  # each distinct text is looked up once
+            if tokens not in known:
+                known[tokens] = self.logits(tokens)
+        return torch.stack([known[tokens] for tokens in state])
 
     def extend(self, state: list[Tokens | None], token: Int[Tensor, " rows"]) -> list[Tokens | None]:
         """Append one token a row; the end token closes it."""
+        ends = self.ends
         return [
-            None if tokens is None or t in self.ends else (*tokens, t)
+            None if tokens is None or t in ends else (*tokens, t)
             for tokens, t in zip(state, token.tolist(), strict=True)
         ]
 
