@@ -289,12 +289,12 @@ def test_the_format_of_products_reaches_the_policy_and_the_manifest(
     taken: list[torch.dtype | None] = []
     plain = full_policy
 
-    def watched(prior: Any) -> Any:
-        policy = plain(prior)
+    def watched(prior: Any, **settings: Any) -> Any:
+        policy = plain(prior, **settings)
         policy.step = lambda lr: taken.append(policy.products) or {"grad_norm": 1.0}
         return policy
 
-    monkeypatch.setattr("credence.study.learning.full_policy", watched)
+    monkeypatch.setattr("credence.study.build.full_policy", watched)
     found = torch.bfloat16 if products == "bfloat16" else None
     monkeypatch.setattr("credence.study.session.training_products", lambda asked, device: found)
     _, folder, said = study(config, "train.method=full", "train.products=bfloat16", "train.dpg.epochs=0")
@@ -495,6 +495,7 @@ def heeds_sigint() -> Iterator[None]:
 @pytest.mark.parametrize("moment", ["draws", "training", "report"])
 def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Ctrl-C lands on the main thread at a call of the part in question: exit code 130, nothing lost, no traceback."""
+    from credence.learn.loop import elbo_on
     from credence.study import run
 
     def interrupted(plain: Callable[..., Any], after: int) -> Callable[..., Any]:
@@ -513,7 +514,7 @@ def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch
         case "draws":
             monkeypatch.setattr(run, "draw_each", interrupted(run.draw_each, 0))
         case "training":
-            monkeypatch.setattr("credence.learn.loop.elbo", interrupted(_elbo(), 2))
+            monkeypatch.setattr("credence.learn.loop.elbo_on", interrupted(elbo_on, 2))
         case _:
             monkeypatch.setattr(run, "render", interrupted(run.render, 0))
     done = call(config, code=130)
@@ -523,12 +524,6 @@ def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch
     assert "stopped" in done.stderr
     assert (folder / "history.jsonl").exists() == (moment != "draws")
     assert (folder / "policy/model.safetensors").exists() == (moment != "draws")
-
-
-def _elbo() -> Callable[..., Any]:
-    from credence.learn.loop import elbo
-
-    return elbo
 
 
 # ---- a real process, and the embedded model ------------------------------------------------------------------------

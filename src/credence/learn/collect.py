@@ -238,7 +238,7 @@ class Collector:
         needs = self.learner.needs
         if "kl" in needs:
             batch = replace(batch, prior=posterior.prior)
-        if "value" in needs:
+        if "value" in needs and not isinstance(self.learner, ValueLearner):
             batch = replace(batch, value_q=self._critic().value(batch.prompts, batch.completions))
         if "log_twist" in needs:
             said_so_far = prefix_twists(posterior.evidence, batch.prompts, batch.completions)

@@ -94,7 +94,7 @@ class Flowing:
             ratio = torch.where(scored.mask, scored.log_pi - scored.log_prior, 0.0)
             return loss(valued(batch, lambda: v + ratio, lambda: v, lambda: v, lambda: v))
 
-        return self.inner.forward_backward(batch, by_policy)
+        return self.inner.forward_backward(replace(batch, needs=frozenset()), by_policy)  # the flow is that value
 
     def log_value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """Q of each row's last token has no name here.
