@@ -104,7 +104,7 @@ MOMENTS: tuple[tuple[Any, str, int], ...] = (
     (checkpoint, "save_file", 1),  # of step 6, after those of 3 were found
     (checkpoint.Checkpoints, "_prune", 1),
     (dialogue, "converse", 1),  # the second look: the lessons have ended
-    (dialogue, "save_json", 1),  # the export
+    (dialogue, "save_choosing", 1),  # the export
     (dialogue, "render", 1),
     (parts.Parts, "clear", 1),  # after the last word
 )
