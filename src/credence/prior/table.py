@@ -88,7 +88,7 @@ class TablePrior:
         """(rows, V) logits; zeros for a row that has ended, about which the table is never asked."""
         known: dict[Tokens | None, Tensor] = {None: torch.zeros(self.vocab, dtype=torch.float64)}
         for tokens in state:  # each distinct text is looked up once
-            if tokens not in known:
+            if tokens is not None and tokens not in known:
                 known[tokens] = self.logits(tokens)
         return torch.stack([known[tokens] for tokens in state])
 
