@@ -22,15 +22,21 @@ def said(*extra: str) -> str:
 
 
 def test_sixteen_particles_warn_of_a_rare_event() -> None:
-    """About one prior draw in 25 holds the word: an island of 16 finds it once, or never."""
-    found = json.loads(said("-n", "8", "--json"))["prompts"][0]
-    assert found["status"] == "ok"
-    warnings = " ".join(found["warnings"])
-    assert "Few ancestors" in warnings
-    assert "Wide log Z" in warnings
-    assert found["info"]["ess_before_draws"] < 8
-    assert "ess" not in found["info"]
-    assert all("blue" in row["text"].lower() or "waves" in row["text"].lower() for row in found["draws"])
-    printed = said("-n", "2")
+    """About one prior draw in 25 holds the word: an island of 16 finds it once, or never.
+
+    At each of five seeds few ancestors are named; at one of them, at most two, four islands may agree by chance.
+    """
+    wide = 0
+    for seed in range(5):
+        found = json.loads(said("-n", "8", "--json", "--set", f"seed={seed}"))["prompts"][0]
+        assert found["status"] == "ok"
+        warnings = " ".join(found["warnings"])
+        assert "Few ancestors" in warnings
+        wide += "Wide log Z" in warnings
+        assert found["info"]["ess_before_draws"] < 8
+        assert "ess" not in found["info"]
+        assert all("blue" in row["text"].lower() or "waves" in row["text"].lower() for row in found["draws"])
+    assert wide >= 3
+    printed = said("-n", "2", "--set", "seed=1")
     assert "warning: Few ancestors" in printed
     assert "warning: Wide log Z" in printed
