@@ -65,7 +65,7 @@ class Sources:
             drawn = self.parts.draws(
                 "searched",
                 prompts,
-                lambda: draw_each(sampler, key, found.posterior, prompts, given.group, self.live.tick),
+                lambda: draw_each(sampler, key, found.posterior, prompts, given.group, self.live.tick, 8),
             )
             rows = recalled(found.posterior, drawn)
         if lost := len(prompts) - len(rows.prompts):
