@@ -20,7 +20,7 @@ def check_training(config: RunConfig) -> None:
         raise ConfigError(
             f"evidence.{name} states what other models make of the prior while it decodes: `credence sample` draws "
             "from it, nothing is trained towards it (a run that is resumed could not tell whether those models are "
-            "still the same). Train on the reward itconfig."
+            "still the same). Train on the reward itself."
         )
     if config.train.value.learner != "none" and config.train.method != "value":
         raise ConfigError(
