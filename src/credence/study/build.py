@@ -10,12 +10,14 @@ import torch
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, StepPrior
+from credence.core.types import Completions, Prompts
 from credence.evidence.calling import RewardFunction, awaited
 from credence.evidence.constraint import Constraint, between, contains, matches
 from credence.evidence.ended import Ended
 from credence.evidence.product import Product
 from credence.evidence.reward import Reward
 from credence.evidence.sentiment import Sentiment
+from credence.learn.loop import Measure
 from credence.posterior.posterior import Posterior
 from credence.prior.hf import LMPrior
 from credence.prior.load import load
@@ -110,6 +112,28 @@ def _sentiment(config: RewardConfig) -> Sentiment:
     sign = 1 if config.weight > 0 else -1
     name = config.name and (config.name if sign > 0 else f"-{config.name}")
     return Sentiment(config.beta / abs(config.weight), sign, config.on_prefix, name, config.timeout)
+
+
+def gold(config: RunConfig) -> Measure | None:
+    """`measure.gold` as a measure of replies, called as rewards are; None where the config names none.
+
+    Raises:
+        ConfigError: no such function, or the choice is left to a gold that is not named.
+    """
+    given = config.measure
+    if not given.gold:
+        if given.gold_chooses:
+            raise ConfigError("measure.gold_chooses = true, and measure.gold names nothing that could choose.")
+        return None
+    if given.gold == VADER:
+        reward: Reward | Sentiment = Sentiment(1.0, name="gold")
+    else:
+        reward = Reward(load_function(given.gold, config.folder), 1.0, name="gold")
+
+    def measured(prompts: Prompts, completions: Completions) -> list[float]:
+        return reward.readings(prompts, completions)["gold"].tolist()
+
+    return measured
 
 
 def _negated(fn: RewardFunction) -> RewardFunction:

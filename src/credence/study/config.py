@@ -61,6 +61,12 @@ class MeasureConfig(Section):
     draws: Annotated[int, Field(ge=2)] = Field(256, description="prior draws a held-out prompt")
     policy_draws: Annotated[int, Field(ge=2)] = Field(128, description="policy draws a held-out prompt")
     best_of_n: Count = Field(16, description="candidates of best-of-n")
+    gold: str = Field(
+        "",
+        examples=["rewards.py:gold"],
+        description="what the reward stands for, measured beside it at each validation",
+    )
+    gold_chooses: bool = Field(False, description="the checkpoint is the one of the best gold, not of the best ELBO")
     smc: SmcConfig = Field(SmcConfig(), description="settings of SMC")  # pyright: ignore[reportCallIssue]
 
 

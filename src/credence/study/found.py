@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from credence.core.types import Completions, Cost, Draws, Prompts
-from credence.learn.loop import Fit
+from credence.learn.loop import Fit, Measure
 from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM
 from credence.prior.policy import LMPolicy
@@ -26,6 +26,7 @@ class Found:
         train: prompts to learn on.
         products: format of the matrix products that carry gradients, None where it is the weights' own.
         recorded: replies to learn from, for an engine that draws none.
+        gold: what the reward stands for, where the config names it.
         reward: name of the reading that reports call the reward.
         prior: the prior's draws on the held-out prompts.
         exact: exact posterior draws among them.
@@ -44,6 +45,7 @@ class Found:
     train: Prompts
     products: torch.dtype | None = None
     recorded: Recorded | None = None
+    gold: Measure | None = None
     reward: str = ""
     prior: Draws | None = None
     exact: Draws | None = None

@@ -145,7 +145,12 @@ class Learning:
                 steps,
                 stored=stored,
                 validation=Validation(
-                    found.validation, train.validation_draws, train.validate_every, key=self.key.fold("validation")
+                    found.validation,
+                    train.validation_draws,
+                    train.validate_every,
+                    key=self.key.fold("validation"),
+                    measure=found.gold,
+                    chooses=self.config.measure.gold_chooses,
                 ),
                 seconds=seconds,
                 stage=name,

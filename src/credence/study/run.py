@@ -100,6 +100,7 @@ def origin(config: RunConfig, found: Found) -> dict[str, Any]:
     sources |= preference.origin(config.evidence.preference, config.folder)
     prior: Any = found.posterior.prior  # build gives a StepPrior
     files = resumption.reward_files(config.evidence.reward, config.folder)
+    files["measure.gold"] = resumption.function_file(config.measure.gold, config.folder)
     return resumption.origin(
         config, sources, files, resumption.first_words(prior, found.heldout)
     )  # fmt: skip
@@ -127,7 +128,7 @@ def load(config: RunConfig, say: build.Say = build.to_stderr) -> Found:
         ConfigError: any of them cannot be used, or a prompt is too long for the model.
     """
     made = None if config.evidence.needs_prior else build.evidence(config)  # without a model mistakes show early
-    recorded = recorded_rows.read(config)
+    recorded, gold = recorded_rows.read(config), build.gold(config)
     given, parts = build.prompt_sets(config)
     prior = build.prior(config)
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
@@ -135,7 +136,7 @@ def load(config: RunConfig, say: build.Say = build.to_stderr) -> Found:
     for prompts in (heldout, validation, train):
         check_lengths(prior, prompts, given.source)
     evidence = build.evidence(config, prior=prior, say=say) if made is None else made
-    return Found(Posterior(prior, evidence), heldout, validation, train, recorded=recorded)
+    return Found(Posterior(prior, evidence), heldout, validation, train, recorded=recorded, gold=gold)
 
 
 def try_evidence(found: Found, key: Key) -> None:

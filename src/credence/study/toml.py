@@ -45,6 +45,8 @@ def load_config(path: Path | str | None, overrides: Sequence[str] = (), profile:
     config = _checked(RunConfig, table).at(folder)
     for i, reward in enumerate(config.evidence.reward):
         check_function(reward.fn, folder, _dotted(_written(table, ("evidence", "reward", i, "fn"))))
+    if config.measure.gold:
+        check_function(config.measure.gold, folder, "measure.gold")
     find_source(config.prompts.source, config.folder)
     return config
 
