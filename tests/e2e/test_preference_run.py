@@ -186,6 +186,12 @@ def test_draws_and_beta_read_it_too(config: Path) -> None:
     drawn = runner.invoke(app, ["sample", str(config), "--prompt", "Ask 1", "--json", "-n", "2"])
     assert drawn.exit_code == 0, drawn.output
     assert '"approval"' in drawn.stdout
-    solved = runner.invoke(app, ["beta", str(config), "--kl", "0.05", "--draws", "32", "--json"])
-    assert solved.exit_code == 0, solved.output
-    assert "evidence.preference.beta" in solved.stdout
+    for more in ((), ("evidence.preference.belief=min", "evidence.preference.members=3")):  # a β; a power of all nats
+        given = [word for setting in more for word in ("--set", setting)]
+        asked = ["beta", str(config), "--kl", "0.05", "--draws", "32", *given]
+        solved = runner.invoke(app, [*asked, "--json"])
+        assert solved.exit_code == 0, solved.output
+        told = json.loads(solved.stdout)
+        scale = 1 / told["tau"]["value"] if more else told["beta"]["value"] / 0.5
+        assert told["settings"]["evidence.preference.beta"] == pytest.approx(0.5 * scale)
+        assert runner.invoke(app, asked).exit_code == 0

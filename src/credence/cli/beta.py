@@ -138,5 +138,7 @@ def _span(interval: dict[str, float]) -> str:
 
 
 def _reading(config: "RunConfig") -> str:
+    if not config.evidence.reward:  # then comparisons taught the one reward
+        return "approval, logits"
     given = config.evidence.reward[0]
     return given.name or given.fn

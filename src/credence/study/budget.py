@@ -100,17 +100,20 @@ def settings(config: EvidenceConfig, parts: Weighed, found: Budget) -> tuple[tup
     A hard constraint (−inf) stays as it is: no power changes it.
     """
     beta = found.beta[0]
+    taught = config.preference if isinstance(config, TargetConfig) else None
     if parts.rewards:
         scale = beta / parts.unit  # by which each β grows
         names = _numbered("evidence.reward", len(config.reward))
-        return tuple((f"{n}.beta", r.beta * scale) for n, r in zip(names, config.reward, strict=True))
+        betas = [(f"{n}.beta", r.beta * scale) for n, r in zip(names, config.reward, strict=True)]
+        learnt = [("evidence.preference.beta", taught.beta * scale)] if taught and taught.members == 1 else []
+        return (*betas, *learnt)  # an ensemble has no β of its own: it is held fixed
     out = (
         [("evidence.ended.cut", config.ended.cut / beta)]
         if math.isfinite(config.ended.cut) and config.ended.cut
         else []
     )
-    if isinstance(config, TargetConfig) and config.preference is not None:
-        out.append(("evidence.preference.beta", config.preference.beta * beta))
+    if taught is not None:
+        out.append(("evidence.preference.beta", taught.beta * beta))
     names = _numbered("evidence.constraint", len(config.constraint))
     soft = [(f"{n}.otherwise", c.otherwise / beta) for n, c in zip(names, config.constraint, strict=True)]
     return (*out, *((name, value) for name, value in soft if math.isfinite(value)))
