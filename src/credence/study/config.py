@@ -354,8 +354,17 @@ class RunConfig(Placed):
         """Refuse what can be sampled but not trained towards, with the reason.
 
         Raises:
-            ConfigError: top_k or top_p, evidence of -inf nats, other models as evidence, a learner of values without
-                values, or settings that it does not have.
+            ConfigError: as check_learnable and check_finite.
+        """
+        self.check_learnable()
+        self.check_finite()
+
+    def check_learnable(self) -> None:
+        """Refuse what no learner can train towards, nor the settings of one.
+
+        Raises:
+            ConfigError: top_k or top_p, other models as evidence, a learner of values without values, or settings that
+                it does not have.
         """
         if self.evidence.compares:
             name = "expert" if self.evidence.expert else "realign"
@@ -378,6 +387,13 @@ class RunConfig(Placed):
                     f"prior.{name} = {value} makes tokens impossible, so KL(posterior‖policy) would be inf during "
                     f"training. Remove it for `credence run` and use prior.temperature; `credence sample` allows it."
                 )
+
+    def check_finite(self) -> None:
+        """Refuse evidence that forbids replies, for learners of the reverse KL.
+
+        Raises:
+            ConfigError: names the entry of -inf nats.
+        """
         hard = [
             f"evidence.constraint.{i}.otherwise"
             for i, c in enumerate(self.evidence.constraint)
