@@ -28,9 +28,10 @@ class Spent:
         return type(self)(self.tokens / nats, self.seconds / nats)
 
     @property
-    def words(self) -> str:
-        """`120 k tokens, 42 s`."""
-        return f"{count(round(self.tokens))} tokens, {duration(self.seconds)}"
+    def words(self) -> tuple[str, str]:
+        """`120 k tok` and `42 s`, or `12 ms`."""
+        brief = f"{1000 * self.seconds:.3g} ms" if 0 < self.seconds < 0.95 else duration(self.seconds)
+        return f"{count(round(self.tokens))} tok", brief
 
 
 @dataclass(frozen=True)

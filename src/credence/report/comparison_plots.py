@@ -82,6 +82,8 @@ def _place(row: CompareRow, prompts: int) -> float | None:
 
 
 def _shares(ax: "Axes", report: Comparison, palette: Palette) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     points = [(r, x) for r in report.rows if (x := _place(r, report.prompts)) is not None]
     curves = {
         (p.engine, p.seed): [q for q in report.curves if (q.engine, q.seed) == (p.engine, p.seed)]
@@ -116,6 +118,8 @@ def _shares(ax: "Axes", report: Comparison, palette: Palette) -> None:
     ax.margins(x=0.12)
     ax.axhline(0, color=palette.prior, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
     ax.axhline(100, color=palette.target, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("CPU seconds", color=palette.muted, fontsize=12)
     ax.set_ylabel("share of the gap closed, %", color=palette.muted, fontsize=12)
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from credence.report.comparison import CompareRow, Comparison, Spent, footnotes
-from credence.report.phrases import UNKNOWN, count, duration, interval_text, number, value_text, visible
+from credence.report.phrases import UNKNOWN, interval_text, number, value_text, visible
 from credence.report.schema import Estimate
 
 _STYLE = {"prior": "dim", "draw": "", "train": "bold", "target": "green"}
@@ -71,7 +71,7 @@ def cost_text(field: str, row: CompareRow) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, Spent):
-        return f"{count(round(value.tokens))} tok\n{duration(value.seconds)}"
+        return "\n".join(value.words)
     if field == "unique":
         return f"{100 * value:.0f} %"
     if field == "memory":

@@ -83,7 +83,7 @@ def recommend(candidates: Sequence[Candidate], prior: Estimate, unit: str) -> Re
     if few is many:
         sentence = f"{_use(few)}: {_price(few, unit)}."
     else:
-        ends = [math.ceil(start) for _, start in steps[1:]]
+        ends = [float(math.ceil(start)) for _, start in steps[1:]]
         parts = [f"for fewer than {number(ends[0], 0)} replies {_used(few, unit)}"]
         parts += [f"up to {number(end, 0)} {_used(c, unit)}" for (c, _), end in zip(steps[1:-1], ends[1:], strict=True)]
         sentence = f"F{', '.join(parts)[1:]}, for more {_used(many, unit)}."
@@ -115,7 +115,7 @@ def _cheaper(others: Sequence[Candidate], than: Candidate, unit: str) -> str:
     if not trained:
         return ""
     one = min(trained, key=lambda c: _nats(c).value)
-    even = number(max(1, math.ceil(_even(than, one))), 0)
+    even = number(float(max(1, math.ceil(_even(than, one)))), 0)
     return f" From {even} replies on {one.name} costs less ({_price(one, unit)}), {_shown(_nats(one))} nats away."
 
 

@@ -7,7 +7,7 @@ and one that is done can be given another engine or more seeds.
 
 import gc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class _Compare:
         def drawn() -> Draws:
             with metered() as meter:
                 out = draw_each(Importance(), self.key.fold("prior"), found.posterior, found.heldout, n, self.live.tick)
-            return _costing(out, Cost(meter.tokens or out.cost.tokens, out.cost.seconds))
+            return replace(out, cost=Cost(meter.tokens or out.cost.tokens, out.cost.seconds))
 
         found.prior = self.parts.kept("prior", drawn, pack_draws, lambda c: unpack_draws(c, found.heldout))
         summary.refuse_degenerate(found.prior, found.posterior)
@@ -215,7 +215,7 @@ class _Compare:
         )
 
     def one(self, entrant: Entrant, seed: int, reference: Reference) -> Measured:
-        """One engine with one seed: from the disk, or run and kept; what it refuses is kept as well."""
+        """One engine with one seed: from the disk, or run and kept; what refuses is asked again another time."""
         name = f"{entrant.name}-{seed}"
 
         def make() -> Measured:
@@ -227,7 +227,8 @@ class _Compare:
             gc.collect()  # a policy of the model's size must not stand beside the next one
             return made
 
-        made = self.parts.kept(name, make, Measured.pack, lambda c: unpack((dict(c.tensors), dict(c.state))))
+        made = self.parts.kept(name, make, Measured.pack, lambda c: unpack((dict(c.tensors), dict(c.state))),
+                              lambda m: not m.refused)  # fmt: skip
         self.live.say(line(made), "yellow" if made.refused else "")
         return made
 
@@ -265,9 +266,3 @@ def line(made: Measured) -> str:
         return f"  refuses: {made.refused}"
     each = "" if made.each is None else f"; one more reply {made.each.tokens} tokens"
     return f"  {made.cost.tokens:,} model tokens, {made.cost.seconds:.0f} CPU seconds{each}; {made.note}"
-
-
-def _costing(draws: Draws, cost: Cost) -> Draws:
-    from dataclasses import replace
-
-    return replace(draws, cost=cost)

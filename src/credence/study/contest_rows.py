@@ -101,7 +101,7 @@ def row(
             return None
         return Estimate(estimate.value, estimate.low, estimate.high, bound)
 
-    exact = all(m.exact for m in ran)
+    exact, same = all(m.exact for m in ran), all(m.same for m in ran)
     reverse = ZERO if exact else known("kl_reverse", one.bound)
     share = Estimate(1.0, 1.0, 1.0) if exact else known("gap_closed", "lower" if one.bound else "")
     gap = read.get("prior/kl_reverse")
@@ -109,7 +109,10 @@ def row(
         share = None
         why["gap_closed"] = NO_GAP
     forward = ZERO if exact else known("kl_forward", "" if one.forward is None else "upper")
-    moved = ZERO if one.drawn is not None and one.on_prior is None else known("kl_prior", one.bound)
+    moved = ZERO if same or (one.drawn is not None and one.on_prior is None) else known("kl_prior", one.bound)
+    if same:  # read as the prior itself: its own draws would only add noise
+        reverse, forward = gap, read.get("prior/kl_forward")
+        share = None if share is None else ZERO
     low, high = bounds(ran, reference)
     closed = read.get(f"{name}/closed")
     spent, each = mean_cost([m.cost for m in ran]), mean_cost([m.each for m in ran if m.each is not None])
@@ -184,7 +187,7 @@ def prior_row(reference: Reference, read: Mapping[str, Estimate]) -> CompareRow:
         kl_forward=read.get("prior/kl_forward"),
         log_z_low=sum(law.low for law in laws) / len(laws),
         log_z_high=sum(highs) / len(highs) if complete else None,
-        ess=average([_ess(lik)]),
+        ess=average([ess(lik)]),
         draws=float(lik.shape[1]),
         pareto_k=worst([torch.tensor([pareto_k(w) for w in lik], dtype=torch.float64)]),
         each=Spent(float(reference.each.tokens), reference.each.seconds),
@@ -232,12 +235,6 @@ def _level(log_w: Tensor, exact: Tensor) -> LogZ:
         low, se = log_z_lower(log_w, min(4, log_w.numel()))
         return LogZ(low, se, low, math.inf)
     return bracket(log_w, exact if len(exact) > 1 else None)
-
-
-def _ess(log_w: Tensor) -> Tensor:
-    from credence.core.logspace import ess
-
-    return ess(log_w)
 
 
 def mean_cost(costs: Sequence[Cost]) -> Spent | None:

@@ -124,6 +124,7 @@ def train(
     if found.policy is None:
         raise BackendError("no stage was trained: this is a fault of credence, please report it.")
     made = look(found.policy, base, key.fold("measure"), config.measure.policy_draws, live)
+    made.same = all(done.best == 0 for done in found.fits.values())
     made.cost, made.memory, made.curve = spent, memory, inner.curve
     made.note, made.target = _note(found, budget, spent), target(config, stages)
     return made

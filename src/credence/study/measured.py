@@ -13,7 +13,7 @@ from credence.study.ruler import Drawn
 
 LIK, REWARD, ENDED, ELBO = range(1, 5)
 """Columns of `units`; the first is the prompt."""
-_FACTS = ("exact", "bound", "answers", "note", "target", "refused", "why", "curve", "memory", "replies")
+_FACTS = ("exact", "bound", "answers", "same", "note", "target", "refused", "why", "curve", "memory", "replies")
 
 
 @dataclass(eq=False)
@@ -34,6 +34,7 @@ class Measured:
         exact: the draws follow the posterior by construction.
         bound: "upper" where units' last column is a lower bound, so that divergences are upper ones.
         answers: whether every prompt got a reply.
+        same: no step of training was kept: the law is the prior.
         note: one line.
         target: what a learner converges to where that is not the posterior.
         refused: why it did not run; "" if it did.
@@ -57,6 +58,7 @@ class Measured:
     exact: bool = False
     bound: str = ""
     answers: bool = True
+    same: bool = False
     note: str = ""
     target: str = ""
     refused: str = ""
