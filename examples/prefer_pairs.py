@@ -28,18 +28,22 @@ def main(count: int) -> None:
     train = given.take(parts.train)
     prompts = prior.codec.prompts(train.given).take(range(min(count, len(train))))
     key, lines = Key(config.seed).fold("pairs"), []
-    for b, one in enumerate(prompts.split(1)):
-        rows, _ = prior.sample(key.fold(b), one, 6)
-        texts = rows.texts(one.codec)
-        ended = [text for text, whole in zip(texts, rows.ended.tolist(), strict=True) if whole and text]
-        pair = list(dict.fromkeys(ended))[:2]
-        if len(pair) < 2:
-            continue
-        liked = vader([one.given[0]] * 2, pair)
-        chance = 1 / (1 + math.exp(-(liked[0] - liked[1]) / SOFTNESS))
-        first = float(key.fold("judge").uniform([b], 0)[0]) < chance
-        chosen, rejected = pair if first else pair[::-1]
-        lines.append({"prompt": one.given[0], "chosen": chosen, "rejected": rejected})
+    for c, some in enumerate(prompts.split(32)):
+        rows, _ = prior.sample(key.fold(c), some, 6)
+        ended: list[dict[str, None]] = [{} for _ in range(len(some))]  # in the order drawn, each text once
+        for b, reply, whole in zip(rows.prompt.tolist(), rows.texts(some.codec), rows.ended.tolist(), strict=True):
+            if whole and reply:
+                ended[b][reply] = None
+        for b, (prompt, texts) in enumerate(zip(some.given, ended, strict=True)):
+            if len(texts) < 2:
+                continue
+            pair = list(texts)[:2]
+            liked = vader([prompt] * 2, pair)
+            chance = 1 / (1 + math.exp(-(liked[0] - liked[1]) / SOFTNESS))
+            first = float(key.fold("judge", c).uniform([b], 0)[0]) < chance
+            chosen, rejected = pair if first else pair[::-1]
+            lines.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+        print(f"{len(lines)} pairs from {32 * c + len(some)} of {len(prompts)} prompts", file=sys.stderr, flush=True)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (HERE / "prefer.jsonl").write_text(text, encoding="utf-8")
     print(f"{len(lines)} pairs from {len(prompts)} prompts")

@@ -19,6 +19,7 @@ from credence.sample.smc import SMC
 from credence.study import build
 from credence.study.run import run_study
 from credence.study.toml import load_config
+from credence.study.trainable import check_training
 from credence.study.values import LEARNERS, VALUES
 
 REWARDS = """
@@ -135,4 +136,4 @@ def test_a_run_that_was_broken_off_goes_on(config: Path, tmp_path: Path, monkeyp
 
 def test_a_learner_of_values_without_values_is_refused(config: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.method = 'lora'"):
-        load_config(config, ['train.method="lora"']).check_training()
+        check_training(load_config(config, ['train.method="lora"']))

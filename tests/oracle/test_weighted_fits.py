@@ -177,6 +177,21 @@ def test_recalled_draws_weigh_as_the_engine_says(log_z: float) -> None:
     assert torch.allclose(equal.log_q.sum(-1), EXACT.log_p, atol=1e-12)
 
 
+def test_a_reply_drawn_again_is_one_row_with_both_weights() -> None:
+    given = Given(tuple(EXACT.log_p.tolist()), EXACT.log_z).draw(Key(1), toy_a(), PROMPTS, 31)
+    index = torch.tensor([0, 3, 0, 5, 3, 0])
+    again = replace(
+        given,
+        completions=EXACT.completions.rows(index),
+        log_w=torch.zeros(6).double(),
+        log_q=torch.zeros(6, 4).double(),
+    )
+    batch = recalled(toy_a(), again)
+    assert batch.completions.tokens() == EXACT.completions.rows(torch.tensor([0, 3, 5])).tokens()
+    weights = posterior_weights(scored(batch, at_optimum(toy_a(), PROMPTS).score(PROMPTS, batch.completions)))
+    assert torch.allclose(weights / 3, torch.tensor([3, 2, 1]).double() / 6, atol=1e-12)
+
+
 def test_distillation_s_gradient_is_that_of_its_weights() -> None:
     policy = somewhere(2)
     learner = Distil(sampler=Given(tuple((0.5 * EXACT.log_p).tolist())))

@@ -15,7 +15,7 @@ from credence.evidence.product import Product
 from credence.evidence.reward import Reward
 from credence.posterior.exact import Exact, enumerate_posterior
 from credence.study.budget import draw, settings, solve, weighed
-from credence.study.config import ConstraintConfig, EndedConfig, EvidenceConfig, RewardConfig
+from credence.study.evidence_config import ConstraintConfig, EndedConfig, EvidenceConfig, RewardConfig
 from tests.toys import toy_a, toy_prior, toy_prompts, toy_reward
 
 

@@ -12,6 +12,7 @@ from credence.study import values
 from credence.study.config import RunConfig
 from credence.study.engines import Engines
 from credence.study.toml import load_config, merge, paths, template, toml_value
+from credence.study.trainable import check_training
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = '[evidence.reward]\nfn = "vader"\nbeta = 0.1\n'
@@ -30,7 +31,7 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
 
 def test_the_example_is_the_main_job_and_trains() -> None:
     config = load_config(ROOT / "examples/cheerful.toml")
-    config.check_training()
+    check_training(config)
     (reward,) = config.evidence.reward
     assert (reward.fn, reward.beta, reward.bound, reward.on_prefix) == ("vader", 0.1, 1.0, True)
     assert config.evidence.ended.cut == -3
@@ -73,7 +74,7 @@ def test_several_rewards_and_constraints(tmp_path: Path) -> None:
     assert [r.beta for r in config.evidence.reward] == [0.1, 7]
     assert config.evidence.constraint[0].otherwise == -1
     assert "by number: 0, 1" in refusal(tmp_path, many, "evidence.reward.beta=7")
-    config.check_training()
+    check_training(config)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +152,10 @@ def test_missing_evidence_and_files_are_named(tmp_path: Path) -> None:
 def test_training_refuses_what_only_sampling_can_do() -> None:
     for override in ("prior.top_k=50", "prior.top_p=0.9"):
         with pytest.raises(ConfigError, match="would be inf"):
-            load_config(None, [override]).check_training()
+            check_training(load_config(None, [override]))
     for override in ("evidence.ended.cut=-inf", "evidence.constraint.contains=['a']"):
         with pytest.raises(ConfigError, match=r"forbids replies.*finite nats"):
-            load_config(None, [override]).check_training()
+            check_training(load_config(None, [override]))
 
 
 @pytest.mark.parametrize(
@@ -169,14 +170,14 @@ def test_training_refuses_what_only_sampling_can_do() -> None:
 def test_a_learner_of_values_is_refused_before_anything_is_drawn(overrides: tuple[str, ...], says: str) -> None:
     given = ["train.method='value'", *(f"train.value.{override}" for override in overrides)]
     with pytest.raises(ConfigError, match=re.escape(says)):
-        load_config(None, given).check_training()
+        check_training(load_config(None, given))
 
 
 def test_settings_of_a_learner_of_values_reach_it() -> None:
     for name, own in (("path", {"span": 3}), ("path", {"tilt": 1.0}), ("ilql", {"expectile": 0.9, "cql": 0.1})):
         given = [f"train.value.learner='{name}'", *(f"train.value.{key}={value}" for key, value in own.items())]
         config = load_config(None, ["train.method='value'", *given])
-        config.check_training()
+        check_training(config)
         made = vars(values.learner(config.train.value, 16))
         assert {key: made[key] for key in own} == own
 
@@ -196,7 +197,7 @@ def test_other_models_alone_are_the_whole_target(tmp_path: Path) -> None:
     assert [(e.model, e.against, e.weight) for e in both] == [("tuned", None, 1.0), ("tuned", None, -0.5)]
     for text, name in ((EXPERT, "expert"), (REALIGN, "realign")):
         with pytest.raises(ConfigError, match=rf"evidence\.{name} states.*nothing is trained towards it"):
-            load_config(write(tmp_path, text)).check_training()
+            check_training(load_config(write(tmp_path, text)))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from credence.evidence.feedback import Feedback, Head
 from credence.evidence.reward import Reward
 from credence.evidence.sentence import Near
 from credence.evidence.strength import at_beta, beta_of, factors
-from credence.study.config import RewardConfig
 from credence.study.control_config import ControlConfig
+from credence.study.evidence_config import RewardConfig
 from tests.toys import toy_prior, toy_prompts, toy_reward
 
 

@@ -50,6 +50,7 @@ def update(
     from credence.study.refit import FAST, Budget, refit
     from credence.study.served import HORIZON, WEIGHTS, find_policy, run_config
     from credence.study.toml import load_config
+    from credence.study.trainable import check_training
 
     folder = None if policy is None else find_policy(policy, choosing=True)
     if folder is not None and (folder / "policy" / WEIGHTS).exists():
@@ -70,7 +71,7 @@ def update(
         )
     if device:
         checked = load_config_device(checked, device)
-    checked.check_training()
+    check_training(checked)
     evidence = build.evidence(checked)
     store = FeedbackStore(feedback)
     budget = FAST if fast else Budget()

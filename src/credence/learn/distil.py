@@ -17,7 +17,7 @@ from torch import Tensor
 from credence.core.errors import DegeneracyError
 from credence.core.keys import Key
 from credence.core.protocols import Batch, Guarantee, Sampler, Scored
-from credence.core.types import Draws, Info, Prompts
+from credence.core.types import Completions, Draws, Info, Prompts
 from credence.evidence.product import measure
 from credence.learn.losses.forward_kl import log_posterior_weights
 from credence.learn.losses.weighted import likelihood
@@ -63,6 +63,9 @@ class Distil(Stored):
 def recalled(posterior: Posterior, draws: Draws) -> Batch:
     """An engine's weighted draws as stored rows whose π0 e^log_lik/(q Z) is n w̄, prompts without one left out.
 
+    A reply drawn several times, as resampling makes them, is one row with their weights together: nothing is learnt
+    from another pass over it.
+
     What an SMC particle was sampled from has no density: its log_q is set to π0 e^log_lik/(Z n w̄), with log Z the
     engine's estimate, else log mean e^log_lik of the rows. For exact draws, w̄ = 1/n, that is p* itself: what they were
     sampled from. So every learner of stored draws reads them rightly.
@@ -74,6 +77,7 @@ def recalled(posterior: Posterior, draws: Draws) -> Batch:
     """
     log_lik, readings = measure(posterior.evidence, draws.prompts, draws.completions)
     w = torch.where(torch.isneginf(log_lik), 0.0, draws.weights().to(log_lik))  # a biased engine may keep such a draw
+    w = _together(draws.completions, w)
     total = w.new_zeros(len(draws.prompts)).index_add(0, draws.completions.prompt, w)
     alive = torch.nonzero(total > 0).flatten()
     if not len(alive):
@@ -103,3 +107,13 @@ def recalled(posterior: Posterior, draws: Draws) -> Batch:
         log_z=log_z,
         readings={name: values[index] for name, values in readings.items()},
     )
+
+
+def _together(rows: Completions, w: Tensor) -> Tensor:
+    """Weights with each reply's at its first row, and 0 at its further ones."""
+    tokens = torch.where(rows.mask, rows.ids, -1)
+    named = torch.cat([rows.prompt[:, None], rows.ended[:, None].long(), tokens], 1)
+    _, same = named.unique(dim=0, return_inverse=True)
+    place = torch.arange(len(same), device=same.device)
+    first = torch.full_like(place, len(same)).scatter_reduce(0, same, place, "amin")[same]
+    return torch.zeros_like(w).index_add(0, first, w)

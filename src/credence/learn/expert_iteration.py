@@ -24,18 +24,19 @@ from credence.evidence.product import measure
 from credence.learn.losses.groups import sizes, sums
 from credence.learn.losses.ranks import log_win
 from credence.learn.losses.weighted import likelihood
-from credence.learn.settings import Stored
+from credence.learn.settings import Common
 from credence.posterior.posterior import Posterior
 
 
 @dataclass(frozen=True)
-class ExpertIteration(Stored):
+class ExpertIteration(Common):
     """Maximum likelihood on the best of stored draws; `rounds_of` draws them anew from the policy, round by round.
 
     Args:
         of: n of best-of-n, at most `group`; 0: by threshold.
         above: τ in nats of log_lik, looked at where of = 0.
         rounds: that are meant to be made from the prior; it only says what the target is.
+        on_policy: draw from the policy in each step, a round a step; else recall stored draws.
 
     Cost: a step as DPG's without its baseline, and only on rows that are kept.
 
@@ -46,6 +47,7 @@ class ExpertIteration(Stored):
     of: int = 4
     above: float = 0.0
     rounds: int = 1
+    on_policy: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +59,13 @@ class ExpertIteration(Stored):
     @property
     def target(self) -> str:
         """The law by name."""
+        if self.on_policy:
+            end = (
+                "the single best reply"
+                if self.of != 0
+                else f"replies above {self.above:g} nats, which of them by chance"
+            )
+            return f"{end}: not p*"
         if self.of:
             return f"best-of-{self.of**self.rounds} of the prior, on to the best reply: not p*"
         return f"the prior given log-likelihood above {self.above:g} nats: not p*"

@@ -4,8 +4,8 @@
 
 Target: none with a name. The utility saturates on both sides and z0 moves with the policy, so the fixed point is no
 posterior of a stated reward; nothing here claims p*. Take it where labels have no partner; where they follow a thumb's
-probability, the Bayesian reading is the Bernoulli part of `evidence.feedback`. Its gradient is held to central
-differences in tests/oracle/test_preferences.py.
+probability, the Bayesian reading is the Bernoulli part of `evidence.feedback`. Its gradient, z0 held fixed, is held to
+its own formula in tests/oracle/test_preferences.py.
 
 Source: Ethayarajh et al. 2024 (2402.01306), from the formulas.
 """

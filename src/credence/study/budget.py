@@ -14,7 +14,7 @@ from credence.core.types import Prompts
 from credence.diagnose.budget import Budget, Kind, budget
 from credence.evidence.product import measure
 from credence.evidence.strength import Strong, factors
-from credence.study.config import EvidenceConfig
+from credence.study.evidence_config import EvidenceConfig
 
 
 @dataclass(frozen=True)

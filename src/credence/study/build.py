@@ -20,15 +20,9 @@ from credence.prior.hf import LMPrior
 from credence.prior.load import load
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped, reshape
-from credence.study.config import (
-    ConstraintConfig,
-    EvidenceConfig,
-    PriorConfig,
-    RewardConfig,
-    RunConfig,
-    TargetConfig,
-)
+from credence.study.config import PriorConfig, RunConfig
 from credence.study.data import PromptSet, Split, load_prompts, split
+from credence.study.evidence_config import ConstraintConfig, EvidenceConfig, RewardConfig, TargetConfig
 from credence.study.experts import experts
 from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job

@@ -109,7 +109,7 @@ def train(
         KeyboardInterrupt: passed on.
     """
     found = Found(base.posterior, base.heldout, base.validation, base.train, products=base.products)
-    found.recorded = recorded_rows.read(config)
+    found.reward, found.recorded = base.reward, recorded_rows.read(config)
     if base.prior is not None and stages[-1] in LEARNERS and config.train.chosen.finite:
         refuse_forbidding(base.prior, base.posterior, config.train.engine)
     peak = Peak(config.prior.device)

@@ -90,7 +90,7 @@ class SequenceProductConfig(EngineConfig):
 
 def _need_experts(engine: str, job: "Job") -> None:
     """Refuse a product engine where the file names nothing to multiply the prior with."""
-    from credence.study.config import TargetConfig
+    from credence.study.evidence_config import TargetConfig
 
     given = job.evidence
     if not isinstance(given, TargetConfig) or not given.compares:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from credence.study.config import EvidenceConfig, Placed, PriorConfig, TrackConfig
+from credence.study.config import Placed, PriorConfig, TrackConfig
+from credence.study.evidence_config import EvidenceConfig
 from credence.study.functions import check_function
 from credence.study.section import Count, Rate, Section
 from credence.study.toml import read_config

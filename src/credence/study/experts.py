@@ -11,7 +11,7 @@ from credence.posterior.experts import product_of_experts
 from credence.study.section import Rate, Section
 
 if TYPE_CHECKING:  # config.py imports this
-    from credence.study.config import TargetConfig
+    from credence.study.evidence_config import TargetConfig
     from credence.study.job import Job
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from credence.study.config import EvidenceConfig, PriorConfig, TrackConfig
+from credence.study.config import PriorConfig, TrackConfig
+from credence.study.evidence_config import EvidenceConfig
 
 
 class Job(Protocol):

@@ -8,7 +8,9 @@ from pydantic import Field
 from credence.study.section import Count, Rate, Section
 
 if TYPE_CHECKING:  # a learner needs torch, its settings do not
-    from credence.learn.collect import Learner
+    from credence.core.protocols import Batch, Policy, StepPrior
+    from credence.core.types import Prompts
+    from credence.learn.collect import Learner, ValueLearner
 
 
 class LearnerConfig(Section):
@@ -16,15 +18,11 @@ class LearnerConfig(Section):
 
     Class attributes:
         name_shown: in reports and on the screen: "policy after …", "training: …".
-        finite: whether it refuses evidence of -inf nats, so that a run says so before an hour is spent.
-        stored: whether it learns from the stored prior draws of [train.dpg] instead of its own.
         value: whether the policy carries a value of each prefix for it.
         passes_cost: a training step's seconds over those of sampling its rows, for the ETA.
     """
 
     name_shown: ClassVar[str]
-    finite: ClassVar[bool] = True
-    stored: ClassVar[bool] = False
     value: ClassVar[bool] = False
     passes_cost: ClassVar[float] = 4.2
 
@@ -35,12 +33,33 @@ class LearnerConfig(Section):
     seconds: Rate | None = Field(None, examples=[240.0], description="stop after this many seconds, if earlier")
 
     @abstractmethod
-    def learner(self) -> "Learner":
+    def learner(self) -> "Learner | ValueLearner":
         """The engine with these settings.
 
         Raises:
             ConfigError: a setting that cannot be.
         """
+
+    @property
+    def finite(self) -> bool:
+        """Whether it refuses evidence of -inf nats, so that a run says so before an hour is spent."""
+        return True
+
+    @property
+    def on_prior(self) -> bool:
+        """Whether it needs the stored prior draws of [train.dpg]: to learn from, or for their log Z."""
+        return False
+
+    def beside(self, policy: "Policy", prior: "StepPrior", prompts: "Prompts", stored: "Batch | None") -> "Policy":
+        """The policy with what this engine trains beside it; by default nothing.
+
+        Args:
+            policy: trained in place, whatever stands beside it.
+            prior: a language model.
+            prompts: all that will be trained on.
+            stored: draws on them, for an engine with on_prior.
+        """
+        return policy
 
 
 class BetaConfig(Section):

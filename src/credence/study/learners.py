@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from credence.study.balance_learners import AStarPoConfig, SubTBConfig, TrajectoryBalanceConfig, VarGradConfig
 from credence.study.learner import LearnerConfig
 from credence.study.recorded_learners import DpoConfig, IpoConfig, KtoConfig, SftConfig
 from credence.study.section import Count, Section
+from credence.study.stored_learners import (
+    BondConfig,
+    DistilConfig,
+    ExpertIterationConfig,
+    FDpgConfig,
+    MpoConfig,
+    RewardWeightedConfig,
+)
 
 if TYPE_CHECKING:
     from credence.learn.collect import Learner
@@ -105,6 +114,16 @@ class Learners(Section):
     rao_blackwell: RaoBlackwellConfig = Field(RaoBlackwellConfig(), description="its exact KL")  # pyright: ignore[reportCallIssue]
     ppo: PpoConfig = Field(PpoConfig(), description="clipped, with a value")  # pyright: ignore[reportCallIssue]
     grpo: GrpoConfig = Field(GrpoConfig(), description="group-relative")  # pyright: ignore[reportCallIssue]
+    f_dpg: FDpgConfig = Field(FDpgConfig(), description="any f-divergence")  # pyright: ignore[reportCallIssue]
+    trajectory_balance: TrajectoryBalanceConfig = Field(TrajectoryBalanceConfig(), description="with log Z")  # pyright: ignore[reportCallIssue]
+    vargrad: VarGradConfig = Field(VarGradConfig(), description="balance without log Z")  # pyright: ignore[reportCallIssue]
+    subtb: SubTBConfig = Field(SubTBConfig(), description="balance of every piece")  # pyright: ignore[reportCallIssue]
+    a_star_po: AStarPoConfig = Field(AStarPoConfig(), description="log Z once, then a regression")  # pyright: ignore[reportCallIssue]
+    distil: DistilConfig = Field(DistilConfig(), description="of an engine that draws")  # pyright: ignore[reportCallIssue]
+    expert_iteration: ExpertIterationConfig = Field(ExpertIterationConfig(), description="fits the best draws")  # pyright: ignore[reportCallIssue]
+    reward_weighted: RewardWeightedConfig = Field(RewardWeightedConfig(), description="RWR, AWR")  # pyright: ignore[reportCallIssue]
+    mpo: MpoConfig = Field(MpoConfig(), description="tilts by a KL")  # pyright: ignore[reportCallIssue]
+    bond: BondConfig = Field(BondConfig(), description="best-of-n at once")  # pyright: ignore[reportCallIssue]
     dpo: DpoConfig = Field(DpoConfig(), description="recorded comparisons")  # pyright: ignore[reportCallIssue]
     ipo: IpoConfig = Field(IpoConfig(), description="recorded comparisons")  # pyright: ignore[reportCallIssue]
     kto: KtoConfig = Field(KtoConfig(), description="recorded labels")  # pyright: ignore[reportCallIssue]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from credence.core.errors import BackendError
 from credence.core.keys import Key
-from credence.core.protocols import Batch
+from credence.core.protocols import Batch, Policy
 from credence.core.status import Status
 from credence.core.types import Cost, Prompts
 from credence.learn.collect import Schedule, ValueLearner
@@ -21,17 +21,19 @@ from credence.learn.stops import KLBudget, NoBetter, Stop
 from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM, guided_policy
 from credence.prior.policy import LMPolicy
-from credence.sample.importance import Importance
-from credence.study import build, plan, recorded_rows, summary, values
+from credence.study import build, plan, summary, values
 from credence.study.allowance import Allowance
-from credence.study.collect import Tick, draw_each, draw_policy, memory, score_each
+from credence.study.collect import Tick, draw_policy, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
 from credence.study.found import Found
+from credence.study.learner import LearnerConfig
 from credence.study.live import Telling
 from credence.study.parts import Packed, Parts, pack_completions, unpack_completions
 from credence.study.recorded_learners import RecordedConfig
 from credence.study.ruler import Drawn, Ruler, carrying
+from credence.study.sources import Sources
+from credence.study.stored_learners import DistilConfig
 from credence.study.trackers import Tracking
 
 UNENDING = 1_000_000_000
@@ -59,6 +61,7 @@ class Learning:
         self.parts, self.trackers, self.train = parts, trackers, config.train
         self.name, self.begun, self.steps, self.store = "", 0, 1, parts.checkpoints("dpg")  # of the stage at hand
         self.headed, self.allowed = False, allowed
+        self.sources = Sources(config, found, parts, live, key)
 
     def run(self) -> None:
         """The stages, as far as the config asks for them.
@@ -70,7 +73,7 @@ class Learning:
         if not self.stages:
             return
         self.found.policy = made = self.start()
-        prompts, stored = self.recall() if plan.stored(self.config) else (self.found.train, None)
+        prompts, stored = self.sources.prior() if plan.stored(self.config) else (self.found.train, None)
         if isinstance(made, GuidedLM) and stored is not None:
             with self.live.part(plan.STATES):
                 made.remember(prompts, stored.completions, self.live.tick)
@@ -85,10 +88,21 @@ class Learning:
                 "dpg", prompts, DPG(dpg.batch, dpg.draws, dpg.lr, baseline=dpg.baseline), steps, dpg.seconds, stored
             )
         if plan.engine(self.config):
-            asked, rows = (prompts, stored) if given.stored else (self.found.train, None)
-            if isinstance(given, RecordedConfig):
-                asked, rows = self.recorded(given)
-            self.stage(self.train.engine, asked, given.learner(), given.steps, given.seconds, rows)
+            self.last(given, prompts, stored)
+
+    def last(self, given: LearnerConfig, prompts: Prompts, stored: Batch | None) -> None:
+        """The stage of the engine that `train.engine` names."""
+        learner = given.learner()
+        if isinstance(given, RecordedConfig):
+            prompts, stored = self.sources.recorded(given)
+        elif isinstance(given, DistilConfig):
+            learner = given.learner(self.sources.sampler(given))
+            prompts, stored = self.sources.engine(given)
+        elif not given.on_prior:
+            prompts, stored = self.found.train, None
+        prior: Any = self.found.posterior.prior  # build gives a reshaped model
+        trained = given.beside(self.policy, prior, prompts, stored)
+        self.stage(self.train.engine, prompts, learner, given.steps, given.seconds, stored, trained)
 
     @property
     def stages(self) -> list[str]:
@@ -106,31 +120,6 @@ class Learning:
         made.products = self.found.products
         return made
 
-    def recorded(self, given: RecordedConfig) -> tuple[Prompts, Batch]:
-        """Recorded replies, for an engine that draws none."""
-        prior: Any = self.found.posterior.prior  # build gives a reshaped model
-        if self.found.recorded is None:
-            raise BackendError("recorded replies were not read: this is a fault of credence, please report it.")
-        with self.live.part(plan.MEMORY_RECORDED):
-            return recorded_rows.rows(
-                given, self.found.recorded, prior, lambda line: self.live.say(f"  {line}", "yellow")
-            )
-
-    def recall(self) -> tuple[Prompts, Batch]:
-        """Draws of the prior at training prompts, weighted by the evidence."""
-        given, found = self.train.dpg, self.found
-        order = self.key.fold("dpg prompts").generator().permutation(len(found.train))[: given.prompts]
-        prompts = found.train.take([int(i) for i in order])
-        with self.live.part(plan.MEMORY):
-            key = self.key.fold("memory")
-            drawn = self.parts.draws(
-                "memory",
-                prompts,
-                lambda: draw_each(Importance(), key, found.posterior, prompts, given.draws, self.live.tick, 8),
-            )
-        found.cost[self.stages[0]] = drawn.cost
-        return prompts, memory(drawn)
-
     def stage(
         self,
         name: str,
@@ -139,8 +128,19 @@ class Learning:
         steps: int,
         seconds: float | None,
         stored: Batch | None = None,
+        trained: Policy | None = None,
     ) -> None:
-        """Train, tell, keep; the validation draws are the same in all stages, so their ELBOs compare."""
+        """Train, tell, keep; the validation draws are the same in all stages, so their ELBOs compare.
+
+        Args:
+            name: of the stage.
+            prompts: to learn on.
+            learner: by which.
+            steps: at most.
+            seconds: at most.
+            stored: draws on the prompts, for a learner that recalls them.
+            trained: the policy with what is trained beside it; default: the policy.
+        """
         train, found = self.train, self.found
         self.name, self.begun, self.steps, self.store = name, len(found.history), steps, self.parts.checkpoints(name)
         with self.live.part(plan.title(name)):
@@ -148,7 +148,7 @@ class Learning:
                 self.allowed.stage()
             done = fit(
                 self.target(name, steps),
-                self.policy,
+                self.policy if trained is None else trained,
                 prompts,
                 learner,
                 self.key.fold(name),

@@ -3,9 +3,11 @@
 from credence.study.config import RunConfig
 from credence.study.learners import LEARNERS, shown
 from credence.study.recorded_learners import RecordedConfig
+from credence.study.stored_learners import DistilConfig
 
 LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
 MEMORY, STATES = "prior draws to learn from", "the frozen model's states at them"
+MEMORY_ENGINE = "another engine's draws to learn from"
 MEMORY_RECORDED = "recorded replies under the prior"
 RULER, REPORT = "the ruler", "report"
 NAMES = {"value": "the value of prefixes", "dpg": "forward KL", **{name: shown(name) for name in LEARNERS}}
@@ -37,7 +39,7 @@ def engine(config: RunConfig) -> bool:
 
 def stored(config: RunConfig) -> bool:
     """Whether a stage learns from stored draws of the prior."""
-    return bool({"value", "dpg"} & set(stages(config))) or (engine(config) and config.train.chosen.stored)
+    return bool({"value", "dpg"} & set(stages(config))) or (engine(config) and config.train.chosen.on_prior)
 
 
 def measuring(stage: str) -> str:
@@ -75,6 +77,8 @@ def plan(config: RunConfig) -> dict[str, float]:
         given = train.chosen
         if isinstance(given, RecordedConfig):
             parts[MEMORY_RECORDED] = 5.0
+        if isinstance(given, DistilConfig):
+            parts[MEMORY_ENGINE] = 2.0 * train.dpg.prompts * given.group * token
         trained = given.steps * given.prompts * given.group * token * given.passes_cost
         trained += validation * given.steps / train.validate_every
         parts[title(train.engine)] = validation + min(trained, given.seconds or trained)

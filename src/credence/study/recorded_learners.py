@@ -22,7 +22,6 @@ class RecordedConfig(LearnerConfig):
         recorded: what each line of its file must be.
     """
 
-    finite = False
     passes_cost = 3.2
     recorded: ClassVar[Kind]
 
@@ -30,6 +29,11 @@ class RecordedConfig(LearnerConfig):
     prompts: Count = Field(16, description="examples a step")
     lr: Rate = Field(1e-4, description="Adam's step size after warm-up")
     data: str = Field("", examples=["pairs.jsonl"], description="file of recorded replies: .jsonl, .csv or .parquet")
+
+    @property
+    def finite(self) -> bool:
+        """No: it reads no evidence."""
+        return False
 
 
 class JudgedConfig(RecordedConfig):

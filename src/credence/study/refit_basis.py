@@ -43,6 +43,9 @@ class Budget:
     measured: int = 48
 
 
+IDLE = {"name": True, "track": True, "train": {"keep": True, "checkpoint_every": True}}
+"""Settings that move nothing that is learnt: who is told, and what is kept on the way."""
+
 FAST = Budget(draws=16, epochs=2, steps=4, group=4, measured=16)
 
 
@@ -65,7 +68,7 @@ class Basis:
     @property
     def digits(self) -> str:
         """A fingerprint of it: the same, nothing new to learn."""
-        config = self.config.model_dump(mode="json", exclude={"name"})
+        config = self.config.model_dump(mode="json", exclude=IDLE)
         files = reward_files(self.config.evidence.reward, self.config.folder)
         return ratings_print(self.ratings, asdict(self.settings), [config, asdict(self.budget), files])
 

@@ -13,7 +13,8 @@ from credence.core.errors import ConfigError
 from credence.core.protocols import StepPrior
 from credence.core.types import Prompts
 from credence.report.manifest import without_paths
-from credence.study.config import Placed, RewardConfig
+from credence.study.config import Placed
+from credence.study.evidence_config import RewardConfig
 from credence.study.folder import MANIFEST, check_place
 from credence.study.stored import read_json
 

@@ -42,6 +42,7 @@ from credence.study.ruler import Ruler
 from credence.study.session import CHECKPOINTS, Session, begun, finished
 from credence.study.stored import read_report
 from credence.study.trackers import Tracking, check_trackers, final
+from credence.study.trainable import check_training
 from credence.study.values import VALUES
 
 
@@ -107,9 +108,9 @@ def check_settings(config: RunConfig) -> None:
     """Refuse settings with which a run would only fail at its end.
 
     Raises:
-        ConfigError: as RunConfig.check_training, or fewer draws than best-of-n needs.
+        ConfigError: as check_training, or fewer draws than best-of-n needs.
     """
-    config.check_training()
+    check_training(config)
     given = config.measure
     if given.best_of_n > given.draws:
         raise ConfigError(

@@ -13,7 +13,7 @@ from credence.learn.values.linear import Linear
 from credence.learn.values.path import PathConsistency
 from credence.learn.values.sixo import SIXO
 from credence.learn.values.soft_q import TokenSoftQ
-from credence.study.config import ValueConfig
+from credence.study.train_config import ValueConfig
 
 VALUES = "values"
 """The folder of a run that holds its guide, in place of `policy`."""

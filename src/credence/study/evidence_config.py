@@ -1,0 +1,128 @@
+"""What is good, as settings: each entry gives nats, and nats add up."""
+
+import math
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from credence.study.experts import ExpertConfig, RealignConfig
+from credence.study.section import Rate, Section
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401 - whatever TOML held
+    return [value] if isinstance(value, dict) else value
+
+
+class RewardConfig(Section):
+    """One reward: nats = weight · r / beta."""
+
+    fn: str = Field(description='"vader", or "file.py:function" with fn(prompts, completions, **columns) -> floats')
+    beta: float = Field(description="reward units per nat: small is strong evidence")
+    weight: float = Field(1.0, description="scales this reward among several; negative: less of it is better")
+    name: str = Field("", description="of the reading in reports; the function's own name by default")
+    bound: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None,
+        examples=[1.0],
+        description="largest value the reward (negated, if weight is negative) can take: rejection needs it",
+    )
+    on_prefix: bool = Field(
+        False,
+        description="unfinished texts already hint at the reward: SMC then steers by it (never changes the target)",
+    )
+    messages: bool = Field(
+        False, description="fn gets prompts and completions as message lists, the form in which TRL gives chats"
+    )
+    none: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="a None from fn: refuse it as a mistake, or skip this reward for that reply (0 nats)",
+    )
+    timeout: Rate = Field(60.0, description="seconds after which one call is given up")
+
+    @field_validator("beta")
+    @classmethod
+    def _positive(cls, beta: float) -> float:
+        if not (beta > 0 and math.isfinite(beta) and math.isfinite(1 / beta)):
+            raise ValueError(
+                "reward units per nat must be finite and above 0, and so must 1/beta (for the pure maximum there is "
+                "no posterior; try 0.05 times the reward's range)"
+            )
+        return beta
+
+    @field_validator("weight")
+    @classmethod
+    def _usable(cls, weight: float) -> float:
+        if weight == 0 or not math.isfinite(weight):
+            raise ValueError("a finite weight other than 0 is needed (remove the entry to ignore the reward)")
+        return weight
+
+
+class EndedConfig(Section):
+    """A reply should come to its own end."""
+
+    cut: float = Field(
+        -3.0,
+        le=0,
+        description="nats of a reply that the horizon cut; 0 switches it off, as where evidence is other models alone",
+    )
+
+
+class ConstraintConfig(Section):
+    """An event of the text: give contains, or matches, or min_chars and max_chars."""
+
+    contains: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="at least one of these stands in the reply"
+    )
+    matches: str = Field("", description="a regular expression found in the reply")
+    min_chars: int = Field(0, ge=0, description="least characters")
+    max_chars: int | None = Field(None, ge=0, description="most characters")
+    otherwise: float = Field(-math.inf, lt=0, description="nats where it fails; training needs a finite value")
+
+    @model_validator(mode="after")
+    def _one_event(self) -> Self:
+        length = self.min_chars > 0 or self.max_chars is not None
+        if [bool(self.contains), bool(self.matches), length].count(True) != 1:
+            raise ValueError("exactly one of contains, matches, or min_chars/max_chars is needed in each entry")
+        if self.max_chars is not None and self.max_chars < self.min_chars:
+            raise ValueError(f"max_chars = {self.max_chars} lies below min_chars = {self.min_chars}")
+        if any(not word for word in self.contains):
+            raise ValueError("contains holds an empty word, which every reply contains")
+        try:
+            re.compile(self.matches)
+        except re.error as error:
+            raise ValueError(f"matches = {self.matches!r} is not a regular expression: {error}") from None
+        return self
+
+
+class EvidenceConfig(Section):
+    """What is good: the nats of all entries add up."""
+
+    reward: Annotated[tuple[RewardConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.reward]]"
+    )
+    ended: EndedConfig = Field(EndedConfig(), description="replies should end by themselves")  # pyright: ignore[reportCallIssue]
+    constraint: Annotated[tuple[ConstraintConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.constraint]]"
+    )
+
+
+class TargetConfig(EvidenceConfig):
+    """What is good: the nats of all entries add up."""
+
+    expert: Annotated[tuple[ExpertConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.expert]]"
+    )
+    realign: RealignConfig | None = Field(None, description="a policy at another beta than it was trained at")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
+        """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
+        if not isinstance(given, dict) or "ended" in given or given.get("reward") or given.get("constraint"):
+            return given
+        return {**given, "ended": {"cut": 0.0}} if given.get("expert") or given.get("realign") else given
+
+    @property
+    def compares(self) -> bool:
+        """Whether other models are part of it."""
+        return bool(self.expert) or self.realign is not None
