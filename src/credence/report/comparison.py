@@ -6,7 +6,7 @@ seeds.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from credence.report.phrases import count, duration
 from credence.report.recommend import Recommendation
@@ -23,9 +23,9 @@ class Spent:
     tokens: float
     seconds: float
 
-    def over(self, nats: float) -> Self:
+    def over(self, nats: float) -> "Spent":
         """For each of so many nats."""
-        return type(self)(self.tokens / nats, self.seconds / nats)
+        return Spent(self.tokens / nats, self.seconds / nats)
 
     @property
     def words(self) -> tuple[str, str]:
