@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from credence.core.logspace import ess
 from credence.core.types import Cost
 from credence.diagnose.bounds import LogZ, bracket, log_z_lower
 from credence.diagnose.weights import pareto_k
