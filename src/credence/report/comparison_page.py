@@ -1,7 +1,7 @@
 """A comparison as one self-contained page: the advice first, then the ruler, the pictures, the cost."""
 
 from credence.report import captions, comparison_plots
-from credence.report.comparison import CompareRow, Comparison, footnotes
+from credence.report.comparison import CompareRow, Comparison, Spent, footnotes
 from credence.report.comparison_table import COST, RULER, cost_text, shown
 from credence.report.pieces import answered, both, caption, estimate_html, page, section, settings, table
 from credence.report.replies import words
@@ -103,8 +103,13 @@ def _cost(report: Comparison) -> str:
     marks = footnotes(report.rows, COST)
 
     def cell(row: CompareRow, field: str) -> str:
-        first, _, rest = cost_text(field, row).partition("\n")
-        return _dash(row, field, f"<b>{words(first)}</b>" + (f"<small>{words(rest)}</small>" if rest else ""), marks)
+        first, _, rest = cost_text(field, row).partition(", " if isinstance(getattr(row, field), Spent) else " of ")
+        return _dash(
+            row,
+            field,
+            f"<b>{words(first)}</b>" + (f"<small>{'of ' * (field == 'ess')}{words(rest)}</small>" if rest else ""),
+            marks,
+        )
 
     cells = [[_law(r), *(cell(r, f) for f in COST)] for r in shown(report)]
     return section("cost", "What it says of log Z, and what it cost", table(_COST_HEADS, cells, name="costs"),

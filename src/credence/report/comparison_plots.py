@@ -82,7 +82,7 @@ def _place(row: CompareRow, prompts: int) -> float | None:
 
 
 def _shares(ax: "Axes", report: Comparison, palette: Palette) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     points = [(r, x) for r in report.rows if (x := _place(r, report.prompts)) is not None]
     curves = {
@@ -118,6 +118,9 @@ def _shares(ax: "Axes", report: Comparison, palette: Palette) -> None:
     ax.margins(x=0.12)
     ax.axhline(0, color=palette.prior, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
     ax.axhline(100, color=palette.target, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    ends = [max(p.seconds, first * 0.7) for p in report.curves] + [x for _, x in points]
+    wide = bool(ends) and max(ends) > 100 * min(ends)  # over two decades more than powers of ten would crowd
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("CPU seconds", color=palette.muted, fontsize=12)

@@ -11,8 +11,10 @@ from credence.report.schema import Estimate
 
 _STYLE = {"prior": "dim", "draw": "", "train": "bold", "target": "green"}
 RULER = ("reward", "kl_prior", "kl_reverse", "kl_forward", "gap_closed")
-COST = ("log_z_low", "log_z_high", "ess", "pareto_k", "unique", "spent", "each", "per_nat", "memory")
-"""Columns of the two tables."""
+DRAWN = ("log_z_low", "log_z_high", "ess", "pareto_k", "unique")
+SPENT = ("spent", "each", "per_nat", "memory")
+COST = DRAWN + SPENT
+"""Columns of the tables."""
 
 
 def print_comparison(report: Comparison, console: Console) -> None:
@@ -22,7 +24,13 @@ def print_comparison(report: Comparison, console: Console) -> None:
     marks = footnotes(report.rows, RULER + COST)
     console.print(ruler_table(report, marks))
     console.print()
-    console.print(cost_table(report, marks))
+    said = "log Z: bounds in expectation, nats · ESS: effective draws a prompt · unique: different replies over draws"
+    heads = ("log Z ≥", "log Z ≤", "ESS", "k̂", "unique")
+    console.print(plain_table(report, marks, "What it says of log Z, and its draws", said, heads, DRAWN))
+    console.print()
+    said = "until now: of each seed · a nat of the gap: in training once, else a reply · memory: peak of the process"
+    heads = ("until now", "one more reply", "a nat of the gap", "memory")
+    console.print(plain_table(report, marks, "What it cost", said, heads, SPENT))
     wrapped = not console.is_terminal
     for reason, mark in marks.items():
         console.print(Text(f"{mark}  {visible(reason, ' ')}", style="dim"), soft_wrap=wrapped)
@@ -37,7 +45,7 @@ def ruler_table(report: Comparison, marks: dict[str, str]) -> Table:
     """Every law on one ruler; 95 % intervals below the values."""
     table = _table(report.title, f"reward: {visible(report.reward_name, ' ')} · β {report.beta:g} · KL in nats · "
                    "[95 %] over prompts, draws and seeds")  # fmt: skip
-    table.add_column("law", overflow="fold", max_width=18)
+    table.add_column("law", overflow="fold", max_width=16)
     for head in ("E[r]", "KL(law‖π0)", "KL(law‖p*)", "KL(p*‖law)", "gap closed"):
         table.add_column(Text(head), justify="right", no_wrap=True)
     for row in shown(report):
@@ -47,16 +55,17 @@ def ruler_table(report: Comparison, marks: dict[str, str]) -> Table:
     return table
 
 
-def cost_table(report: Comparison, marks: dict[str, str]) -> Table:
-    """What each law says of log Z, its draws, and what it took."""
-    each = "spent: until now, each seed · a reply: one more · a nat: of the gap closed, in training once, else a reply"
-    table = _table("What it says of log Z, and what it cost", f"{each} · peak memory of the whole process")
-    table.add_column("law", overflow="fold", max_width=18)
-    for head in ("log Z ≥", "≤", "ESS", "k̂", "unique", "spent", "a reply", "a nat", "memory"):
-        table.add_column(Text(head), justify="right", no_wrap=True)
+def plain_table(
+    report: Comparison, marks: dict[str, str], title: str, caption: str, heads: tuple[str, ...], fields: tuple[str, ...]
+) -> Table:
+    """Numbers without an interval."""
+    table = _table(title, caption)
+    table.add_column("law", overflow="fold", max_width=16)
+    for head in heads:
+        table.add_column(Text(f"  {head}"), justify="right", no_wrap=True)
     for row in shown(report):
         name = Text(visible(row.title, " "), style=_STYLE.get(row.kind, ""))
-        table.add_row(name, *(_plain(row, f, marks) for f in COST))
+        table.add_row(name, *(_plain(row, f, marks) for f in fields))
     return table
 
 
@@ -66,18 +75,18 @@ def shown(report: Comparison) -> list[CompareRow]:
 
 
 def cost_text(field: str, row: CompareRow) -> str:
-    """A cell of the second table; a dash where it is not known."""
+    """A cell without an interval; a dash where it is not known."""
     value = getattr(row, field)
     if value is None:
         return UNKNOWN
     if isinstance(value, Spent):
-        return "\n".join(value.words)
+        return ", ".join(value.words)
     if field == "unique":
         return f"{100 * value:.0f} %"
     if field == "memory":
         return f"{number(value, 0)} MiB"
     if field == "ess":
-        return f"{number(value, 1)}" + ("" if row.draws is None else f"\nof {number(row.draws, 0)}")
+        return f"{number(value, 1)}" + ("" if row.draws is None else f" of {number(row.draws, 0)}")
     return number(value)
 
 
@@ -107,5 +116,5 @@ def _table(title: str, caption: str) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, 0),
     )
