@@ -215,9 +215,9 @@ def prompts(*ids: tuple[int, ...]) -> Prompts:
 
 
 def world() -> Found:
-    posterior = Posterior(reshape(llama(), 0.9), Reward(favour, 0.3, name="favour", bound=1.0) * Ended(-0.5))
-    rest = prompts((1,), (2, 3), (5, 5), (4,), (1, 1), (2, 2))
-    return Found(posterior, prompts(*ASKED), prompts((2,), (3, 3)), rest)
+    posterior = Posterior(reshape(llama(), 0.9), Reward(favour, 0.25, name="favour", bound=1.0) * Ended(-0.5))
+    asked = prompts(*ASKED)  # learnt on what is measured: how far it generalises is not the question here
+    return Found(posterior, asked, asked, asked)
 
 
 def truth(trees: list[Exact], laws: list[torch.Tensor]) -> dict[str, float]:
@@ -255,9 +255,9 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
 
     monkeypatch.setattr(contest_train, "look", looks)
     monkeypatch.setattr(compare, "load", lambda contest: world())
-    more = ("measure.draws=3000", "measure.policy_draws=2000", 'train.method="full"', "train.dpg.lr=0.02",
-            "prior.horizon=3", "train.dpg.prompts=6", "train.dpg.draws=32", "sample.rejection.most=4096")  # fmt: skip
-    made, _, _ = study(config, "rejection,best_of_n,dpg,smc,prior", "tokens=40_000", 1, *more)
+    more = ("measure.draws=3000", "measure.policy_draws=2000", 'train.method="full"', "train.dpg.lr=0.01",
+            "prior.horizon=3", "train.dpg.prompts=2", "train.dpg.draws=128", "sample.rejection.most=4096")  # fmt: skip
+    made, _, _ = study(config, "rejection,best_of_n,dpg,smc,prior", "tokens=12_000", 1, *more)
     rows = by_name(made)
     log_z = sum(t.log_z for t in trees) / 2
     assert made.log_z.value == pytest.approx(log_z, abs=0.04)
@@ -302,6 +302,7 @@ def began(config: Path, *more: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", "from credence.cli.main import app; app()", "compare", str(config)]
     command += ["--engines", "best_of_n,dpg", "--budget", "tokens=4000", "--seeds", "2"]
     command += ["--into", str(config.parent / "runs"), *more]
+    command += [part for setting in SMALL for part in ("--set", setting)]
     environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
@@ -312,6 +313,7 @@ def wait_for(moment: Callable[[], bool], going: "subprocess.Popen[bytes]") -> No
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_it_keeps_what_is_done(config: Path) -> None:
     """SIGKILL within the second engine, then Ctrl-C within its second seed, then to the end: as if nothing happened."""
     found = config.parent / "runs/small-compare/found"
@@ -333,6 +335,6 @@ def test_killed_and_interrupted_it_keeps_what_is_done(config: Path) -> None:
     out, said = going.communicate()
     assert going.returncode == 0, said.decode()[-2000:]
     made = json.loads(out)
-    going = began(config, "--overwrite", "--json")
-    whole = json.loads(going.communicate()[0])
-    assert still(made) == still(whole)
+    del made["folder"]
+    whole = study(config, "best_of_n,dpg", "tokens=4000", overwrite=True)[0]
+    assert still(made) == still(whole.to_json())

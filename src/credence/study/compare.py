@@ -21,6 +21,7 @@ from credence.core.types import Cost, Draws
 from credence.evidence.product import max_log_lik
 from credence.report.comparison import Comparison
 from credence.report.comparison_page import render
+from credence.report.schema import plain_tree
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
 from credence.study import build, summary
@@ -99,7 +100,7 @@ def _same(before: Mapping[str, Any] | None, contest: Contest) -> None:
             "given: figures of two budgets do not compare. Give the same, or begin anew: --overwrite, or --set "
             "name=another."
         )
-    was, now = before.get("config", {}).get("sample", {}), contest.config.model_dump(mode="json")["sample"]
+    was, now = before.get("config", {}).get("sample", {}), plain_tree(contest.config.model_dump(mode="json")["sample"])
     changed = [name for name in now if name not in ("engine", "stop") and was.get(name, now[name]) != now[name]]
     if changed:
         raise ConfigError(
