@@ -238,7 +238,7 @@ def truth(trees: list[Exact], laws: list[torch.Tensor]) -> dict[str, float]:
 
 
 def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values within 0.06 nats or reward units of the exact ones, and these within twice the intervals shown."""
+    """Values within 0.1 nats or reward units of the exact ones, and these within twice the intervals shown."""
     found = world()
     trees = [enumerate_posterior(found.posterior, prompts(ids)) for ids in ASKED]
     laws: dict[str, list[torch.Tensor]] = {
@@ -255,12 +255,13 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
 
     monkeypatch.setattr(contest_train, "look", looks)
     monkeypatch.setattr(compare, "load", lambda contest: world())
-    more = ("measure.draws=3000", "measure.policy_draws=2000", 'train.method="full"', "train.dpg.lr=0.01",
-            "prior.horizon=3", "train.dpg.prompts=2", "train.dpg.draws=128", "sample.rejection.most=4096")  # fmt: skip
-    made, _, _ = study(config, "rejection,best_of_n,dpg,smc,prior", "tokens=12_000", 1, *more)
+    more = ("measure.draws=1500", "measure.policy_draws=1000", 'train.method="full"', "train.dpg.lr=0.003",
+            "prior.horizon=3", "train.dpg.prompts=2", "train.dpg.draws=128",
+            "sample.draws=32", "sample.rejection.most=4096")  # fmt: skip
+    made, _, _ = study(config, "rejection,best_of_n,dpg,smc,prior", "tokens=30_000", 1, *more)
     rows = by_name(made)
     log_z = sum(t.log_z for t in trees) / 2
-    assert made.log_z.value == pytest.approx(log_z, abs=0.04)
+    assert made.log_z.value == pytest.approx(log_z, abs=0.06)
     gap = truth(trees, laws["prior"])["kl_reverse"]
     for name, law in laws.items():
         for field, exact in truth(trees, law).items():
@@ -268,15 +269,15 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
             if shown is None:
                 assert (name, field) == ("best_of_n", "kl_forward")
                 continue
-            assert shown.value == pytest.approx(exact, abs=0.06), f"{name} {field}"
-            slack = 0.02  # log Z and best-of-n's ranks are of 3000 draws, biased by less
+            assert shown.value == pytest.approx(exact, abs=0.1), f"{name} {field}"
+            slack = 0.02  # log Z and best-of-n's ranks are of 1500 draws, biased by less
             assert 2 * shown.low - shown.value - slack <= exact <= 2 * shown.high - shown.value + slack, (
                 f"{name} {field}"
             )
         share = rows[name].gap_closed
         if name in ("rejection", "best_of_n", "dpg"):
             assert share is not None
-            assert share.value == pytest.approx(1 - truth(trees, law)["kl_reverse"] / gap, abs=0.12), name
+            assert share.value == pytest.approx(1 - truth(trees, law)["kl_reverse"] / gap, abs=0.25), name
     smc = rows["smc"]
     assert smc.kl_reverse is not None
     assert smc.kl_reverse.bound == "upper"
@@ -292,7 +293,7 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
     assert rows["dpg"].ess is not None
     pairs = zip(laws["dpg"], trees, strict=True)
     star = sum(float((log_p.exp() * ((t.log_p - log_p) * 2).exp()).sum()) for log_p, t in pairs) / 2
-    assert rows["dpg"].ess / 2000 == pytest.approx(1 / star, abs=0.1), "1/(1 + χ²)"
+    assert rows["dpg"].ess / 1000 == pytest.approx(1 / star, abs=0.1), "1/(1 + χ²)"
 
 
 # ---- real kills -----------------------------------------------------------------------------------------------------
