@@ -109,7 +109,7 @@ def main() -> None:
             )
             off, distinct = float(draws.log_z[0]) - exact["log_z"], len(set(draws.texts()))
             ok = abs(off) <= TOLERANCE and distinct >= DISTINCT
-            info = {name: float(draws.info[name][0]) for name in ("ess", "ancestors", "unique")}
+            info = {name: float(draws.info[name][0]) for name in ("ess_before_draws", "ancestors", "unique")}
             runs.append({
                 "seed": seed, **said, **info, "log_z": float(draws.log_z[0]), "se": float(draws.log_z_se[0]),
                 "off": off, "distinct": distinct, "cpu_learn": middle - began,

@@ -122,7 +122,7 @@ def test_a_damaged_one_falls_back_to_the_one_before_and_says_so(tmp_path: Path, 
     assert found is not None
     assert (found.step, found.state["says"]) == (2, "步 2")
     (warning,) = made.warnings
-    assert "the checkpoint of step 3" in warning
+    assert "checkpoint 3 in" in warning
     assert "damaged" in warning
     made.save(3, {}, {})
     assert made.latest() is not None

@@ -105,7 +105,7 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             why = (getattr(error, "strerror", None) or str(error)).removeprefix("Error while serializing: ")
             raise BackendError(
-                f"the checkpoint of step {step} cannot be written to {self.folder}: {why}. The one before it stays: "
+                f"checkpoint {step} cannot be written to {self.folder}: {why}. The one before it stays: "
                 "free some space and resume."
             ) from error
 
@@ -167,7 +167,7 @@ class Checkpoints:
                 return _read(path)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 self.warnings.append(
-                    f"the checkpoint of step {int(path.stem)} in {self.folder} is damaged ({error}): it is passed over."
+                    f"checkpoint {int(path.stem)} in {self.folder} is damaged ({error}): it is passed over."
                 )
         return None
 
