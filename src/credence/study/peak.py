@@ -1,5 +1,7 @@
 """The most memory that a piece of work needed, where the system can be asked anew for each piece."""
 
+import ctypes
+import gc
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ class Peak:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return
+        _give_back()
         try:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             self.known = True
@@ -41,3 +44,12 @@ class Peak:
             return None
         found = [line.split()[1] for line in lines if line.startswith(_HIGH)]
         return int(found[0]) / 1024 if found else None
+
+
+def _give_back() -> None:
+    """What an earlier piece of work freed goes back to the system, where its C library can be asked: else it counts."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):  # another C library than glibc
+        return
