@@ -5,6 +5,8 @@ import pytest
 from credence.core.errors import ConfigError
 from credence.core.meter import Meter
 from credence.core.types import Cost
+from credence.learn.budget import Budget as StageBudget
+from credence.learn.budget import warmed
 from credence.study.allowance import Allowance, Budget, budget
 
 
@@ -65,6 +67,19 @@ def test_the_next_stage_has_what_is_left() -> None:
     assert allowed.share() == 0
     meter.forward = 75
     assert allowed.share() == pytest.approx(0.5)
+
+
+def test_the_step_size_falls_with_a_budget_kept_outside() -> None:
+    """Step 2 of a stage without end: a tenth is left of lr when all is spent, as with steps."""
+    share = 0.0
+    outside = StageBudget(1_000_000_000, None, lambda: share)
+    assert warmed(1.0, 0, 2, outside.used(2)) == pytest.approx(1.0)
+    share = 0.5
+    assert warmed(1.0, 0, 2, outside.used(2)) == pytest.approx(0.55)
+    share = 1.0
+    assert warmed(1.0, 0, 2, outside.used(2)) == pytest.approx(0.1)
+    assert StageBudget(4, None, lambda: 0.1).used(2) == 0.5, "whatever is used up first"
+    assert not outside.late, "a stop rule ends the stage"
 
 
 def test_seconds_are_the_process_s_own() -> None:
