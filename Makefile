@@ -24,7 +24,7 @@ run-fast: $(READY)  ## the same in about 2 minutes, for trying out
 run-long: $(READY)  ## the same with a budget of up to 90 minutes
 	.venv/bin/credence run $(CONFIG) --long $(ARGS)
 
-compare: $(READY)  ## engines on the main job's target and on a hard constraint, fixed budgets; about 20 minutes
+compare: $(READY)  ## engines on the main job's target and on a hard constraint, budgets of 23 CPU minutes in all
 	scripts/compare $(ARGS)
 
 test: $(READY)  ## format, lint, types, layers and every test that is not slow; under 10 minutes
