@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from credence.report import comparison_plots
 from credence.report.comparison import Comparison
 from credence.report.comparison_page import render
 from tests.example_comparison import example_comparison
@@ -56,6 +57,14 @@ def test_nothing_hostile_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     pages._check(text)
     for never in ("<script>alert", "<img src=x", 'onload="y"', "\x1b", "\u202e"):
         assert never not in text
+
+
+def test_where_there_is_no_gap_the_panel_says_so() -> None:
+    report = example_comparison()
+    rows = tuple(dataclasses.replace(r, gap_closed=None) for r in report.rows)
+    curves = tuple(dataclasses.replace(p, share=None) for p in report.curves)
+    text = comparison_plots.svg(dataclasses.replace(report, rows=rows, curves=curves))
+    assert "no finite gap between prior" in text
 
 
 def test_both_panels_are_drawn_in_the_page_s_colours(page: str) -> None:

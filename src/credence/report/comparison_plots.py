@@ -111,6 +111,9 @@ def _shares(ax: "Axes", report: Comparison, palette: Palette) -> None:
     ]
     for row, x in points:
         _mark(ax, row, x, palette)
+    if not points and all(p.share is None for p in report.curves):
+        ax.text(0.5, 0.5, "no finite gap between prior\nand posterior to take a share of", color=palette.muted,
+                fontsize=12, ha="center", va="center", transform=ax.transAxes)  # fmt: skip
     shown = [100 * p.share for p in report.curves if p.share is not None and math.isfinite(p.share)]
     low, high = min([0.0, *heights, *shown]), max([100.0, *heights, *shown])
     low, high = max(low, -100.0), min(high, 150.0)  # a share far below 0 says only that it is far below
