@@ -77,7 +77,7 @@ def test_the_command_leaves_a_table_a_page_and_what_each_engine_did(config: Path
         "compare", str(config), "--engines", ENGINES, "--budget", "tokens=3_000", "--seeds", "2", "--into", str(into),
         *settings,
     )  # fmt: skip
-    for says in ("dpg+reinforce", "gap closed", "log Z ≥", "of the gap closed", "a  ", "small-compare/compare.html"):
+    for says in ("dpg+reinforce", "gap closed", "log Z ≥", "a nat of the gap", "a  ", "small-compare/compare.html"):
         assert says in done.stdout
     folder = into / "small-compare"
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
