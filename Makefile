@@ -33,7 +33,7 @@ test: $(READY)  ## format, lint, types, layers and every test that is not slow; 
 test-all: test  ## the slow tests too: end to end on the embedded model, mutants; under 25 minutes
 	scripts/check slow
 
-figures: $(READY)  ## published figures reproduced, JSON and pictures in runs/figures; ARGS="f8 f9" for some, two minutes in all
+figures: $(READY)  ## published figures reproduced, JSON and pictures in runs/figures; ARGS="f8 f9" for some, three minutes in all
 	OMP_NUM_THREADS=1 .venv/bin/python scripts/figures $(ARGS)
 
 mutants: $(READY)  ## every named wrong engine on ten seeds, as a table; ARGS="chain decoding" for some

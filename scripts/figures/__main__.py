@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import f1_kl_estimators
+import f2_rao_blackwell
 import f3_kl_gradients
 import f4_best_of_n
 import f5_collapse
@@ -15,6 +16,7 @@ import f9_soft_values
 import f10_quasi_rejection
 import f11_soft_best_of_n
 import f12_sequence_laws
+import f13_over_optimisation
 import f14_preferences
 import f15_random_number
 from result import OUT, Figure, run
@@ -23,6 +25,7 @@ FIGURES: tuple[Figure, ...] = tuple(
     module.FIGURE
     for module in (
         f1_kl_estimators,
+        f2_rao_blackwell,
         f3_kl_gradients,
         f4_best_of_n,
         f5_collapse,
@@ -33,6 +36,7 @@ FIGURES: tuple[Figure, ...] = tuple(
         f10_quasi_rejection,
         f11_soft_best_of_n,
         f12_sequence_laws,
+        f13_over_optimisation,
         f14_preferences,
         f15_random_number,
     )

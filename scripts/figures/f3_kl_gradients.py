@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 PROMPTS = toy_prompts()
 SCALES = (0.16, 0.8, 2.0, 4.0)
 """Of the test policy's logits off the prior's, over 0.8."""
-RIGHT = "k1 in the reward, return-to-go", "KL of each place, return-to-go"
+RIGHT = "k1 in the reward, return-to-go", "KL of each place, return-to-go", "k1 in the reward, the reply's"
 TOKEN_RULES = (
     "k1 as loss",
+    "|k1| as loss",
     "k3 as loss",
     "k2, ratio·k3 as loss",
     "KL of each place as loss",
+    "k2 in the reward",
     "k3 in the reward",
     *RIGHT,
 )
@@ -83,8 +85,9 @@ class Audit:
             return self.mean(torch.zeros_like(k1), 1.0)
         if name == RIGHT[1]:
             return self.mean(_to_go(self.kl) - self.kl, 1.0)
-        rules = {"k1 as loss": mask.double(), "k3 as loss": 1 - torch.exp(-k1), "k2, ratio·k3 as loss": k1,
-                 "k3 in the reward": _to_go(k3), RIGHT[0]: _to_go(k1)}  # fmt: skip
+        rules = {"k1 as loss": mask.double(), "|k1| as loss": torch.sign(k1), "k3 as loss": 1 - torch.exp(-k1),
+                 "k2, ratio·k3 as loss": k1, "k2 in the reward": _to_go(k1**2 / 2), "k3 in the reward": _to_go(k3),
+                 RIGHT[0]: _to_go(k1), RIGHT[2]: k1.sum(-1, keepdim=True)}  # fmt: skip
         return self.mean(rules[name])
 
     def noise(self, share: float, paid: float) -> float:

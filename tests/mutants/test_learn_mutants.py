@@ -45,6 +45,12 @@ def k3_in_reward(scored: Scored) -> torch.Tensor:
     return scored.log_lik - (torch.exp(-k1) - 1 + k1)
 
 
+def k2_in_reward(scored: Scored) -> torch.Tensor:
+    """½(log π/π0)²: the part of its gradient that leads through π itself is missing."""
+    k1 = (scored.log_pi.detach() - scored.log_prior).sum(-1)
+    return scored.log_lik - k1**2 / 2
+
+
 def std_normalised(patch: Patch) -> None:
     """Advantages divided by the group's standard deviation (GRPO): β varies from group to group."""
 
@@ -84,6 +90,11 @@ def token_k2_as_loss(patch: Patch) -> None:
 def k1_as_loss(k1: torch.Tensor) -> torch.Tensor:
     """Its mean gradient is zero: no regularisation at all."""
     return k1
+
+
+def size_as_loss(k1: torch.Tensor) -> torch.Tensor:
+    """|k1| a reply: it pulls as hard however near the prior is."""
+    return k1.abs()
 
 
 def k3_as_loss(k1: torch.Tensor) -> torch.Tensor:
@@ -169,6 +180,8 @@ MUTANTS = (
     Mutant("KL dropped from the return, training", check_reinforce_training, partial(returns_are, kl_dropped)),
     Mutant("k3 in the reward", check_reverse_gradient, partial(returns_are, k3_in_reward)),
     Mutant("k3 in the reward, training", check_reinforce_training, partial(returns_are, k3_in_reward)),
+    Mutant("k2 in the reward", check_reverse_gradient, partial(returns_are, k2_in_reward)),
+    Mutant("|k1| as loss", check_reverse_gradient, partial(with_term, size_as_loss)),
     Mutant("k1 as loss", check_reverse_gradient, partial(with_term, k1_as_loss)),
     Mutant("k3 as loss", check_reverse_gradient, partial(with_term, k3_as_loss)),
     Mutant("k3 as loss, training", check_reinforce_training, partial(with_term, k3_as_loss)),

@@ -43,9 +43,10 @@ def beta(
     from credence.study import build
     from credence.study.budget import draw, solve, weighed
 
-    parts = weighed(build.evidence(checked), kind)
+    made = None if checked.evidence.needs_prior else weighed(build.evidence(checked), kind)
     with progress(f"loading {checked.prior.model}", None, as_json):
         prior = build.prior(checked)
+    parts = weighed(build.evidence(checked, prior=prior), kind) if made is None else made
     prompts = prior.codec.prompts(asked.given, asked.columns)
     key, n = Key(checked.seed).fold("beta"), draws or checked.measure.draws
     with progress("prompts", len(prompts), as_json) as advance:

@@ -86,7 +86,11 @@ def agreement(head: Head, comparisons: Comparisons, features: Features) -> tuple
 
     −log 2 is a coin. On comparisons that the head was not fitted on, this is what the reward model is worth.
     """
-    found = opinions(comparisons, features)
+    return agreed(head, opinions(comparisons, features))
+
+
+def agreed(head: Head, found: Opinions) -> tuple[float, float]:
+    """As `agreement`, of comparisons whose features are known already."""
     reward, _ = head.reward(found.pairs)
     votes = found.weights
     right = (1 + torch.sign(reward)) / 2

@@ -14,7 +14,7 @@ from credence.core.types import Prompts
 from credence.diagnose.budget import Budget, Kind, budget
 from credence.evidence.product import measure
 from credence.evidence.strength import Strong, factors
-from credence.study.evidence_config import EvidenceConfig
+from credence.study.evidence_config import EvidenceConfig, TargetConfig
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def settings(config: EvidenceConfig, parts: Weighed, found: Budget) -> tuple[tup
         if math.isfinite(config.ended.cut) and config.ended.cut
         else []
     )
+    if isinstance(config, TargetConfig) and config.preference is not None:
+        out.append(("evidence.preference.beta", config.preference.beta * beta))
     names = _numbered("evidence.constraint", len(config.constraint))
     soft = [(f"{n}.otherwise", c.otherwise / beta) for n, c in zip(names, config.constraint, strict=True)]
     return (*out, *((name, value) for name, value in soft if math.isfinite(value)))

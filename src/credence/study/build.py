@@ -1,7 +1,8 @@
 """From checked settings to the parts: prior, evidence, prompts."""
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,19 +27,31 @@ from credence.study.evidence_config import ConstraintConfig, EvidenceConfig, Rew
 from credence.study.experts import experts
 from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
+from credence.study.preference import preference
 from credence.study.weights import WeightsConfig
 
+Say = Callable[[str], object]
 
-def evidence(config: Job, answers: Sequence[str] = (), prior: StepPrior | None = None) -> Evidence:
+
+def to_stderr(line: str) -> None:
+    """Where words go that nobody else takes."""
+    sys.stderr.write(f"{line}\n")
+
+
+def evidence(
+    config: Job, answers: Sequence[str] = (), prior: StepPrior | None = None, say: Say = to_stderr
+) -> Evidence:
     """The product of all entries; readings bear the rewards' names.
 
     Args:
         config: with the entries.
         answers: reference answers, for the reward "answer".
-        prior: what experts and a realigned policy are compared with; they are loaded here.
+        prior: what experts and a realigned policy are compared with, they are loaded here; and whose replies a reward
+            learnt from comparisons is measured against.
+        say: told what was found in a file of comparisons, and what they are worth.
 
     Raises:
-        ConfigError: a reward file or a model that cannot be used; or other models without a prior to compare with.
+        ConfigError: a reward file, a model or comparisons that cannot be used; or a prior is needed and not given.
         BackendError: a model's files cannot be read.
     """
     given: EvidenceConfig = config.evidence
@@ -52,9 +65,17 @@ def evidence(config: Job, answers: Sequence[str] = (), prior: StepPrior | None =
                 "sample` and `credence chat`."
             )
         parts.append(experts(given, config, prior))
+    if isinstance(given, TargetConfig) and given.preference is not None:
+        if prior is None:
+            raise ConfigError(
+                "evidence.preference reads replies by the prior's own states and centres: it is for `credence run`, "
+                "`sample`, `chat` and `beta`."
+            )
+        parts.insert(len(given.reward), preference(given.preference, config, prior, say))
     if not parts:
         raise ConfigError(
-            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, an expert or ended.cut."
+            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, comparisons, an expert "
+            "or ended.cut."
         )
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 
@@ -142,7 +163,7 @@ def posterior(config: RunConfig) -> Posterior:
         ConfigError: as evidence and model.
         BackendError: a model's files cannot be read.
     """
-    made = None if config.evidence.compares else evidence(config)
+    made = None if config.evidence.needs_prior else evidence(config)
     base = prior(config)
     return Posterior(base, evidence(config, prior=base) if made is None else made)
 

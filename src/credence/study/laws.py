@@ -38,7 +38,7 @@ def law(given: str, job: Job, prior: StepPrior, temperature: float | None = None
     if (valued := _valued(given, job.folder)) is not None:
         guided = load_guide(valued, prior)
         return guided if temperature is None else reshape(guided, temperature / guided.temperature)
-    folder = _folder(given, job.folder)
+    folder = weights_folder(given, job.folder)
     settings = job.prior
     model = load(
         given if folder is None else str(folder), horizon=settings.horizon, system=settings.system,
@@ -73,8 +73,12 @@ def _places(given: str, beside: Path) -> tuple[Path, ...]:
     return beside / given, Path(given), Path("runs") / given
 
 
-def _folder(given: str, beside: Path) -> Path | None:
-    """The folder that holds the weights; None for a name that the loader itself knows or fetches."""
+def weights_folder(given: str, beside: Path) -> Path | None:
+    """The folder that holds the weights; None for a name that the loader itself knows or fetches.
+
+    Raises:
+        ConfigError: no such thing.
+    """
     here = [place for place in _places(given, beside) if place.is_dir()]
     if not here and (given in NAMES or ("/" in given and not given.startswith(("runs/", ".", "/", "~")))):
         return None

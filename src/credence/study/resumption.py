@@ -34,6 +34,8 @@ WHAT = {
     "talk.knowledge": "answers",
     "environment": "outcomes",
     "prior.law": "probabilities",
+    "evidence.preference.data": "comparisons",
+    "evidence.preference.model": "weights",
     **{f"train.{name}.data": "recorded replies" for name in ("dpo", "ipo", "kto", "sft")},
 }
 """What a setting that names a source brings."""

@@ -28,7 +28,7 @@ from credence.report.schema import Report
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
 from credence.sample.smc import SMC
-from credence.study import build, plan, recorded_rows, resumption, summary
+from credence.study import build, plan, preference, recorded_rows, resumption, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
@@ -80,7 +80,7 @@ def run_study(
     session = Session(config, live, before)
     with fast_products(), live.running():
         with live.part(plan.LOAD):
-            found = load(config)
+            found = load(config, live.say)
             found.products = session.products(config.train.products, config.prior.device)
             session.compare(origin(config, found))
             if not session.resumed:
@@ -97,6 +97,7 @@ def origin(config: RunConfig, found: Found) -> dict[str, Any]:
     sources: dict[str, Any] = {"prompts.source": asked}
     if (recorded := found.recorded) is not None:
         sources[f"train.{config.train.engine}.data"] = [recorded.given, recorded.replies, recorded.said]
+    sources |= preference.origin(config.evidence.preference, config.folder)
     prior: Any = found.posterior.prior  # build gives a StepPrior
     files = resumption.reward_files(config.evidence.reward, config.folder)
     return resumption.origin(
@@ -119,13 +120,13 @@ def check_settings(config: RunConfig) -> None:
         )
 
 
-def load(config: RunConfig) -> Found:
-    """Evidence, model and prompts.
+def load(config: RunConfig, say: build.Say = build.to_stderr) -> Found:
+    """Evidence, model and prompts; `say` is told of what a file of comparisons holds.
 
     Raises:
         ConfigError: any of them cannot be used, or a prompt is too long for the model.
     """
-    evidence = build.evidence(config)
+    made = None if config.evidence.needs_prior else build.evidence(config)  # without a model mistakes show early
     recorded = recorded_rows.read(config)
     given, parts = build.prompt_sets(config)
     prior = build.prior(config)
@@ -133,6 +134,7 @@ def load(config: RunConfig) -> Found:
     heldout, validation, train = (prior.codec.prompts(s.given, s.columns) for s in sets)
     for prompts in (heldout, validation, train):
         check_lengths(prior, prompts, given.source)
+    evidence = build.evidence(config, prior=prior, say=say) if made is None else made
     return Found(Posterior(prior, evidence), heldout, validation, train, recorded=recorded)
 
 
