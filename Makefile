@@ -1,6 +1,6 @@
 # Two commands for a new user: `make run` and `make test`. Each makes .venv first if it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-fast run-long test test-all figures mutants clean
+.PHONY: help setup run run-fast run-long compare test test-all figures mutants clean
 CONFIG ?= examples/cheerful.toml
 ARGS ?=
 READY := .venv/.ready
@@ -23,6 +23,9 @@ run-fast: $(READY)  ## the same in about 2 minutes, for trying out
 
 run-long: $(READY)  ## the same with a budget of up to 90 minutes
 	.venv/bin/credence run $(CONFIG) --long $(ARGS)
+
+compare: $(READY)  ## engines on the main job's target and on a hard constraint, budgets of 23 CPU minutes in all
+	scripts/compare $(ARGS)
 
 test: $(READY)  ## format, lint, types, layers and every test that is not slow; under 10 minutes
 	scripts/check

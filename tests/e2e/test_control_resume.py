@@ -144,7 +144,7 @@ def test_a_damaged_part_is_made_again_and_a_damaged_checkpoint_passed_over(
     assert "q-done is damaged" in said
     assert "It is made again" in said
     assert "6 looks taken from the disk" in said  # of the engine's own checkpoints: nothing is learnt twice
-    assert "step 4 in" in said
+    assert "checkpoint 4 in" in said
     assert "3 looks taken from the disk" in said
     same(folder, whole)
 

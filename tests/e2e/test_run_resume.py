@@ -16,7 +16,7 @@ import pytest
 from credence.core.errors import BackendError, ConfigError, ContractError
 from credence.core.keys import Key
 from credence.learn import checkpoint
-from credence.study import learning, parts, run, session, trackers
+from credence.study import learning, parts, run, session, sources, trackers
 from credence.study.folder import RunFolder, alone
 from tests.e2e import test_run
 from tests.e2e.test_run import SRC, call, lines, status, study
@@ -70,7 +70,7 @@ MOMENTS: tuple[tuple[Any, str, int], ...] = (
     (session.Session, "tell", 1),  # an empty folder
     (run, "draw_each", 1),  # the prior's draws
     (run, "draw_each", 1),  # SMC's: the prior's are on the disk
-    (learning, "draw_each", 1),
+    (sources, "draw_each", 1),
     (learning.Learning, "keep", 2),
     (learning, "draw_policy", 1),  # between the stages
     (learning.Learning, "keep", 5),  # of the second stage: the first has ended
@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_says_so_and_draws_nothing_twice(
         file.write('{"stage": "reinforce", "st')  # cut through
     began = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["started"]
     monkeypatch.setattr(run, "draw_each", never)
-    monkeypatch.setattr(learning, "draw_each", never)
+    monkeypatch.setattr(sources, "draw_each", never)
     _, _, said = study(config, *STEPS, resume=True)
     assert f"going on with the run of {began}, which was killed" in said.replace("\n", " ")
     assert said.count("taken from the disk") == 6
@@ -141,9 +141,9 @@ def test_a_damaged_part_is_made_again_and_a_damaged_checkpoint_passed_over(
         (file,) = (folder / "checkpoints").glob(f"{part}-*.safetensors")
         file.write_bytes(file.read_bytes()[:-3])
     said = study(config, *STEPS, resume=True)[2].replace("\n", " ")
-    assert "step 0 in" in said
+    assert "checkpoint 0 in" in said
     assert "It is made again" in said
-    assert "step 6 in" in said
+    assert "checkpoint 6 in" in said
     assert "3 steps taken from the disk" in said
     same(folder, whole)
 
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(BackendError, match=r"step 6 cannot be written.*No space left"):
+        with pytest.raises(BackendError, match=r"checkpoint 6 cannot be written.*No space left"):
             study(config, *STEPS)
     assert status(config.parent / "runs/small") == "failed"
     assert "3 steps taken from the disk" in study(config, *STEPS, resume=True)[2]

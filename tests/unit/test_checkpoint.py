@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         checkpoint, *(("save_file", _full_of_its_own) if where == "tensors" else ("write_whole", _full))
     )
-    with pytest.raises(BackendError, match=r"step 4 cannot be written.*No space left.*The one before it stays"):
+    with pytest.raises(BackendError, match=r"checkpoint 4 cannot be written.*No space left.*The one before it stays"):
         made.save(4, {"x": torch.zeros(2)}, {})
     monkeypatch.undo()
     found = made.latest()
@@ -194,7 +194,7 @@ print(made.latest().step, made.warnings, len(list(made.folder.iterdir())))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     told, left = done.stdout.splitlines()
-    assert "step 2 cannot be written" in told
+    assert "checkpoint 2 cannot be written" in told
     assert "File too large" in told
     assert left == "1 [] 2"
 

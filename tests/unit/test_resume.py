@@ -168,7 +168,7 @@ def test_a_full_disk_ends_it_with_the_last_one_left(
         plain(tensors, path)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(BackendError, match="step 12 cannot be written"):
+    with pytest.raises(BackendError, match="checkpoint 12 cannot be written"):
         train(cut, 1)
     found = Checkpoints(cut / "checkpoints").latest()
     assert found is not None

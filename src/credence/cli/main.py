@@ -9,6 +9,7 @@ from credence.cli.ask import ask
 from credence.cli.beta import beta
 from credence.cli.chat import chat
 from credence.cli.chat_errors import Spoken
+from credence.cli.compare import compare
 from credence.cli.control import control
 from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, control, sample, beta, score, kl, chat, diagnose, ask, models, init):
+for command in (run, compare, control, sample, beta, score, kl, chat, diagnose, ask, models, init):
     app.command(cls=Spoken if command is chat else None)(command)
 dialogue.command()(update)
 app.add_typer(dialogue)

@@ -1,6 +1,7 @@
 """How much of a stage's budget is used, in steps and perhaps in seconds, and the step size that follows from it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -8,17 +9,21 @@ from dataclasses import dataclass, field
 class Budget:
     """Steps, and wall-clock seconds from when it is made: whichever runs out first ends the stage.
 
+    Another budget may be kept outside, and what ends it be a stop rule: here it only lets the step size fall.
+
     Tested in tests/unit/test_loop.py, test_resume.py and test_lessons.py, by a clock that counts.
 
     Attributes:
         steps: at most.
         seconds: at most; None for no limit.
+        spent: share used of the budget that is kept outside; None without one.
         begun: time.monotonic() at the beginning, moved by `back`, so that the time before a kill counts.
         cpu_begun: time.process_time(), likewise.
     """
 
     steps: int
     seconds: float | None
+    spent: Callable[[], float] | None = None
     begun: float = field(init=False)
     cpu_begun: float = field(init=False)
 
@@ -42,7 +47,8 @@ class Budget:
 
     def used(self, steps: int) -> float:
         """Share of the budget that is used after so many steps, by what runs out first."""
-        return steps / self.steps if self.seconds is None else max(steps / self.steps, self.elapsed / self.seconds)
+        clock = 0.0 if self.seconds is None else self.elapsed / self.seconds
+        return max(steps / self.steps, clock, 0.0 if self.spent is None else self.spent())
 
     def back(self, elapsed: float, cpu: float = 0.0) -> None:
         """Go on where a checkpoint says that so many seconds, and CPU seconds, were used."""

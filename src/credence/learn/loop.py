@@ -115,6 +115,7 @@ def fit(
     replay: Replay | None = None,
     draw: Draw | None = None,
     shape: Shape | None = None,
+    spent: Callable[[], float] | None = None,
     say: Callable[[str], object] = lambda line: sys.stderr.write(f"{line}\n"),
 ) -> Fit:
     """Train `policy` towards the learner's target; where that is another law than the posterior, one line says so.
@@ -145,6 +146,8 @@ def fit(
         draw: another way to draw a step's rows, by default the policy's own. The rows are then off policy, and log q
             must be the law that they really came from.
         shape: changes a step's rows before they are learnt from.
+        spent: share used of a budget that is kept outside (tokens, CPU seconds): the step size falls with it, as with
+            steps and seconds; a rule in `stops` ends the stage.
         say: where that line goes, by default standard error.
 
     Returns:
@@ -166,7 +169,7 @@ def fit(
     if learner.target != "posterior":
         say(converges(learner))
     out = Fit(policy)
-    budget = Budget(steps, seconds)
+    budget = Budget(steps, seconds, spent)
     best = _Best(out, run, validation, steps)
     saver = Saver(checkpoints, checkpoint_every, origin(stage, learner, key, steps))
     try:

@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache
 
 from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
+from credence.core.meter import passed
 from credence.core.parallel import spread
 from credence.core.types import Completions, Prompts
 from credence.prior import attention
@@ -126,6 +127,7 @@ class LMPrior:
 
     def _body(self, ids: Tensor, mask: Tensor, position: Tensor, cache: Cache | None) -> Tensor:
         body: Any = self.model.base_model
+        passed(ids.numel(), ids.numel() * self._carried() if torch.is_grad_enabled() else 0)
         return body(
             input_ids=ids,
             attention_mask=mask,
@@ -133,6 +135,13 @@ class LMPrior:
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
+
+    def _carried(self) -> int:
+        """Forward passes that the backward one is worth: as core.meter says."""
+        words = {id(p) for p in self.model.get_input_embeddings().parameters()}
+        own = [p for p in self.model.base_model.parameters() if id(p) not in words]
+        trained, whole = sum(p.numel() for p in own if p.requires_grad), sum(p.numel() for p in own)
+        return 0 if trained == 0 else 2 if 2 * trained > whole else 1
 
     @property
     def dtype(self) -> torch.dtype:

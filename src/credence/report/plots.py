@@ -69,7 +69,8 @@ def _segments(points: Sequence[FrontierPoint]) -> list[tuple[list[float], list[f
     return pieces
 
 
-def _draw_frontier(ax: "Axes", report: Report, palette: Palette) -> None:
+def draw_frontier(ax: "Axes", report: Report, palette: Palette) -> None:
+    """The reward–KL plane; fixes the figure's layout, so that names can be placed."""
     points = sorted((p for p in report.frontier if math.isfinite(p.kl) and math.isfinite(p.reward)), key=lambda p: p.kl)
     marks, target = drawable(report), target_mark(report)
     right = max([_bar(m.kl)[1] for m in marks] or [p.kl for p in points] or [1.0]) * 1.22 or 1.0
@@ -159,7 +160,7 @@ def frontier_svg(report: Report, narrow: bool = False) -> str:
     """The reward–KL plane with every law on it, as an SVG element for the page; `narrow` for a phone."""
     with style():
         figure, axes = sheet((4.9, 5.0) if narrow else (10.4, 5.4), PAGE)
-        _draw_frontier(axes[0], report, PAGE)
+        draw_frontier(axes[0], report, PAGE)
         return inline(figure, "fn" if narrow else "fw", "Mean reward against KL to the prior, one point a law.")
 
 
@@ -168,7 +169,7 @@ def frontier_png(report: Report, path: Path, dark: bool = False) -> None:
     palette = DARK if dark else LIGHT
     with style():
         figure, axes = sheet((10.4, 5.4), palette)
-        _draw_frontier(axes[0], report, palette)
+        draw_frontier(axes[0], report, palette)
         figure.savefig(path, dpi=160, facecolor=palette.paper, bbox_inches="tight", pad_inches=0.25,
                        metadata={"Software": None})  # fmt: skip
 

@@ -61,6 +61,10 @@ class BestOfN:
         drawn = Importance().draw(key.fold("candidates"), posterior, prompts, n * self.of)
         return replace(pick(drawn, self.of, key), cost=Cost(drawn.cost.tokens, time.process_time() - began))
 
+    def kl_prior(self, log_lik: Float[Tensor, " m"]) -> float:
+        """KL(best-of-n‖π0) in nats, from log_lik of prior draws of one prompt: best_of_n_kl."""
+        return best_of_n_kl(log_lik, self.of)
+
 
 def pick(prior_draws: Draws, of: int, key: Key) -> Draws:
     """The best of each group of `of` stored prior draws, whose log_w is log_lik (`Importance()` makes them).

@@ -37,6 +37,7 @@ class Stop:
         tokens: model tokens of all prompts together. A round is not begun where one as dear as the dearest so far
             would not fit, except the first.
         seconds: of wall time, all prompts together, likewise.
+        cpu: seconds of CPU time, as the draws' cost counts them, likewise.
 
     Raises:
         ConfigError: a rule that is not above 0.
@@ -46,10 +47,12 @@ class Stop:
     log_z_se: float | None = None
     tokens: int | None = None
     seconds: float | None = None
+    cpu: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (
-            ("draws", self.draws), ("log_z_se", self.log_z_se), ("tokens", self.tokens), ("seconds", self.seconds)
+            ("draws", self.draws), ("log_z_se", self.log_z_se), ("tokens", self.tokens), ("seconds", self.seconds),
+            ("cpu", self.cpu),
         ):  # fmt: skip
             if value is not None and not value > 0:
                 raise ConfigError(f"stop rule {name}={value}: a number above 0 is needed.")
@@ -61,7 +64,7 @@ class Stopped:
 
     Attributes:
         draws: of all rounds.
-        why: B names of the rule that each prompt met: draws, log_z_se, tokens or seconds.
+        why: B names of the rule that each prompt met: draws, log_z_se, tokens, seconds or cpu.
         rounds: B numbers of rounds.
     """
 
@@ -142,7 +145,7 @@ def draw_until(
     found = [_Found() for _ in range(len(prompts))]
     why = [""] * len(prompts)
     parts: list[tuple[Draws, list[int]]] = []
-    tokens, dearest, longest = 0, 0, 0.0
+    spent, dearest, longest = Cost(), Cost(), 0.0
     while open_ := [b for b, reason in enumerate(why) if not reason]:
         start = time.monotonic()
         have = sum(found[open_[0]].n)  # open prompts have been in every round
@@ -155,13 +158,10 @@ def draw_until(
             found[b].n.append(n)
         tick()
         now = time.monotonic()
-        tokens, dearest, longest = (
-            tokens + drawn.cost.tokens,
-            max(dearest, drawn.cost.tokens),
-            max(longest, now - start),
-        )
+        spent, longest = spent + drawn.cost, max(longest, now - start)
+        dearest = Cost(max(dearest.tokens, drawn.cost.tokens), max(dearest.seconds, drawn.cost.seconds))
         for b in open_:
-            why[b] = _reason(stop, found[b], tokens + dearest, now - began + longest)
+            why[b] = _reason(stop, found[b], spent + dearest, now - began + longest)
     return Stopped(_pooled(parts, found, prompts, key, sampler.guarantee), tuple(why), tuple(len(f.n) for f in found))
 
 
@@ -175,8 +175,8 @@ def _check(sampler: Sampler, round_size: int) -> None:
         )
 
 
-def _reason(stop: Stop, found: _Found, tokens: int, seconds: float) -> str:
-    """The rule that one prompt has met; `tokens` and `seconds` as they would be after another round."""
+def _reason(stop: Stop, found: _Found, cost: Cost, seconds: float) -> str:
+    """The rule that one prompt has met; cost and wall time as they would be after another round."""
     if stop.log_z_se is not None:
         if math.isnan(found.log_z[-1]):
             raise ConfigError("this engine gives no log Z, so nothing can stop at its standard error: stop at draws.")
@@ -184,8 +184,10 @@ def _reason(stop: Stop, found: _Found, tokens: int, seconds: float) -> str:
             return "log_z_se"
     if sum(found.n) >= stop.draws:
         return "draws"
-    if stop.tokens is not None and tokens > stop.tokens:
+    if stop.tokens is not None and cost.tokens > stop.tokens:
         return "tokens"
+    if stop.cpu is not None and cost.seconds > stop.cpu:
+        return "cpu"
     return "seconds" if stop.seconds is not None and seconds > stop.seconds else ""
 
 

@@ -9,18 +9,25 @@ from credence.study.toml import described, toml_value
 
 _ENGLISH: dict[str, Any] = {
     "prior": {"system": "", "temperature": 0.7, "horizon": 32},
-    "users": {"strictness": [0.3, 0.5]},
+    "users": {"strictness": [0.3, 0.5], "heldout": 32},
     "talk": {"max_turns": 2},
     "evidence": {
         "reward": [
             {"fn": "answer", "beta": 0.1},
-            {"fn": "brief", "beta": 1.0},
-            {"fn": "polite", "beta": 1.0},
-            {"fn": "turn", "beta": 0.1},
-            {"fn": "solved", "beta": 0.2},
+            {"fn": "brief", "beta": 0.3},
+            {"fn": "polite", "beta": 0.5},
+            {"fn": "turn", "beta": 0.5},
+            {"fn": "solved", "beta": 0.25},
         ]
     },
-    "learn": {"products": "bfloat16", "steps": 12, "seconds": 360.0, "validation_rollouts": 3},
+    "learn": {
+        "method": "lora",
+        "products": "bfloat16",
+        "steps": 20,
+        "lr": 2e-4,
+        "validate_every": 10,
+        "validation_rollouts": 3,
+    },
 }
 _CHINESE: dict[str, Any] = {
     "prior": {"system": "", "temperature": 1.0},

@@ -70,6 +70,15 @@ class RunFolder:
             place._point_latest()
         return place
 
+    def within(self, name: str) -> "RunFolder":
+        """An empty folder inside this one, for a part of the run that has a history of its own."""
+        inner = type(self).__new__(type(self))
+        inner.path = self.path / name
+        with inner.writing():
+            shutil.rmtree(inner.path, ignore_errors=True)
+            inner.path.mkdir(parents=True)
+        return inner
+
     def _point_latest(self) -> None:
         """runs/latest -> this folder, replaced in one step."""
         aside = self.path.parent / f".{LATEST}.{os.getpid()}.aside"

@@ -22,12 +22,13 @@ from credence.posterior.posterior import Posterior
 from credence.prior.guided import GuidedLM, guided_policy
 from credence.prior.policy import LMPolicy
 from credence.study import build, plan, summary, values
+from credence.study.allowance import Allowance
 from credence.study.collect import Tick, draw_policy, score_each
 from credence.study.config import RunConfig
 from credence.study.folder import RunFolder
 from credence.study.found import Found
 from credence.study.learner import LearnerConfig
-from credence.study.live import Live
+from credence.study.live import Telling
 from credence.study.parts import Packed, Parts, pack_completions, unpack_completions
 from credence.study.recorded_learners import RecordedConfig
 from credence.study.ruler import Drawn, Ruler, carrying
@@ -35,9 +36,15 @@ from credence.study.sources import Sources
 from credence.study.stored_learners import DistilConfig
 from credence.study.trackers import Tracking
 
+UNENDING = 1_000_000_000
+"""Steps of a stage that only its allowance ends."""
+
 
 class Learning:
-    """The stages of one run; each leaves its history, its fit, and held-out draws of the policy as it then stands."""
+    """The stages of one run; each leaves its history, its fit, and held-out draws of the policy as it then stands.
+
+    With an allowance the last stage goes on, whatever its steps, until that is spent; no stage then writes checkpoints.
+    """
 
     def __init__(
         self,
@@ -45,14 +52,15 @@ class Learning:
         found: Found,
         place: RunFolder,
         parts: Parts,
-        live: Live,
+        live: Telling,
         key: Key,
         trackers: Sequence[Tracking] = (),
+        allowed: Allowance | None = None,
     ) -> None:
         self.config, self.found, self.place, self.live, self.key = config, found, place, live, key
         self.parts, self.trackers, self.train = parts, trackers, config.train
         self.name, self.begun, self.steps, self.store = "", 0, 1, parts.checkpoints("dpg")  # of the stage at hand
-        self.headed = False
+        self.headed, self.allowed = False, allowed
         self.sources = Sources(config, found, parts, live, key)
 
     def run(self) -> None:
@@ -136,13 +144,15 @@ class Learning:
         train, found = self.train, self.found
         self.name, self.begun, self.steps, self.store = name, len(found.history), steps, self.parts.checkpoints(name)
         with self.live.part(plan.title(name)):
+            if self.allowed is not None:
+                self.allowed.stage()
             done = fit(
                 self.target(name, steps),
                 self.policy if trained is None else trained,
                 prompts,
                 learner,
                 self.key.fold(name),
-                steps,
+                steps if self.allowed is None or name != self.stages[-1] else UNENDING,
                 stored=stored,
                 validation=Validation(
                     found.validation,
@@ -155,7 +165,7 @@ class Learning:
                 seconds=seconds,
                 stage=name,
                 callbacks=[self],
-                checkpoints=self.store,
+                checkpoints=self.store if self.allowed is None else None,
                 checkpoint_every=train.checkpoint_every,
                 say=lambda line: self.live.say(f"  {line}", "yellow"),
                 **self.watched(name),
@@ -180,13 +190,15 @@ class Learning:
 
     def watched(self, name: str) -> dict[str, Any]:
         """Stop rules and replay of the last stage."""
-        stop, replay = self.train.stop, self.train.replay
+        stop, replay, allowed = self.train.stop, self.train.replay, self.allowed
+        outside: dict[str, Any] = {} if allowed is None else {"stops": [allowed], "spent": allowed.share}
         if name != self.train.engine:
-            return {}
+            return outside
         stops: list[Stop] = [KLBudget(stop.kl_budget)] if stop.kl_budget is not None else []
         stops += [NoBetter(stop.no_better)] if stop.no_better is not None else []
         past = Replay(replay.groups, replay.capacity, replay.age) if replay.groups else None
-        return {"stops": stops, "replay": past}
+        stops += [allowed] if allowed is not None else []
+        return {**outside, "stops": stops, "replay": past}
 
     @property
     def policy(self) -> LMPolicy | GuidedLM:

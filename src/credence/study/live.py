@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager as Context
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -22,6 +23,34 @@ HEADINGS = ("step", "ELBO", "E[r]", "KL(π‖π0)", "KL(π‖p*) ≳", "tok/s", 
 WIDTHS = (7, 9, 7, 10, 12, 7, 7)
 SURE = 0.05
 """Share of the planned work that must be done before its pace is believed."""
+
+
+class Telling(Protocol):
+    """What a part of a run tells of its progress; `Live` shows it, a comparison of runs shows the outer one."""
+
+    def part(self, name: str) -> Context[None]:
+        """One part of the run."""
+        ...
+
+    def tick(self, share: float) -> None:
+        """The current part is this far (0 to 1)."""
+        ...
+
+    def skip(self, share: float) -> None:
+        """This share of the current part was done before the run was resumed."""
+        ...
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays."""
+        ...
+
+    def headings(self) -> None:
+        """The line above the steps."""
+        ...
+
+    def step(self, record: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
+        """One training step."""
+        ...
 
 
 class Live:

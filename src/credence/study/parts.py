@@ -11,7 +11,7 @@ from credence.core.keys import Key
 from credence.core.status import Status
 from credence.core.types import Completions, Cost, Draws, Prompts
 from credence.learn.checkpoint import Checkpoint, Checkpoints
-from credence.study.live import Live
+from credence.study.live import Telling
 
 T = TypeVar("T")
 Packed = tuple[dict[str, Tensor], dict[str, Any]]
@@ -27,7 +27,7 @@ class Parts:
         resumed: whether the run was begun by another process.
     """
 
-    def __init__(self, folder: Path, keep: int, live: Live, resumed: bool) -> None:
+    def __init__(self, folder: Path, keep: int, live: Telling, resumed: bool) -> None:
         self.folder, self.keep, self.live, self.resumed = folder, keep, live, resumed
 
     def checkpoints(self, name: str) -> Checkpoints:

@@ -13,6 +13,7 @@ from credence.core.errors import ConfigError
 from credence.core.protocols import StepPrior
 from credence.core.types import Prompts
 from credence.report.manifest import without_paths
+from credence.report.schema import plain_tree
 from credence.study.config import Placed
 from credence.study.evidence_config import RewardConfig
 from credence.study.folder import MANIFEST, check_place
@@ -70,8 +71,8 @@ def earlier(folder: Path, config: Placed, kind: str = "", anew: str = ANEW) -> d
 
 def changed(before: Mapping[str, Any], hidden: Mapping[str, str], config: Placed) -> list[str]:
     """A phrase for each setting that differs and matters; settings that one side does not know count by default."""
-    now = config.model_dump(mode="json")
-    default = dict(_flat(type(config).model_validate(config.LEAST).model_dump(mode="json")))
+    now = plain_tree(config.model_dump(mode="json"))  # as a manifest holds it: -inf is a string there
+    default = dict(_flat(plain_tree(type(config).model_validate(config.LEAST).model_dump(mode="json"))))
     old, new, whole = dict(_flat(before)), dict(_flat(without_paths(now))), dict(_flat(now))
     out: list[str] = []
     for name in {**old, **new}:

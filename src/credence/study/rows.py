@@ -112,7 +112,7 @@ def spent(law: str, config: RunConfig, found: Found) -> Cost:
 
 def prompt_row(b: int, group: Group, found: Found, ruler: Ruler, prior: Draws) -> PromptRow:
     """What the draws say of held-out prompt b; flagged where the prior's own weights, or the pooled ones, carry ill."""
-    log_w, exact = prior.log_w[prior.of(b)], _exact_rows(b, found, prior)
+    log_w, exact = prior.log_w[prior.of(b)], exact_rows(b, found, prior)
     # a single exact draw gives an upper bound without an error: it is left out
     enough = log_w[exact] if len(exact) > 1 else None
     level, error = bracket(log_w, enough), None if enough is None else log_z_upper(log_w, enough)[1]
@@ -146,7 +146,7 @@ def prompt_row(b: int, group: Group, found: Found, ruler: Ruler, prior: Draws) -
     )
 
 
-def _exact_rows(b: int, found: Found, prior: Draws) -> Tensor:
+def exact_rows(b: int, found: Found, prior: Draws) -> Tensor:
     """Places, among the prior's draws of prompt b, of those accepted as exact; a reply drawn twice is one place."""
     if found.exact is None:
         return torch.zeros(0, dtype=torch.long)

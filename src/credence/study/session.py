@@ -15,6 +15,7 @@ import torch
 
 from credence.core.errors import BackendError, ConfigError
 from credence.report.manifest import manifest
+from credence.report.schema import plain_tree
 from credence.study import resumption
 from credence.study.config import Placed
 from credence.study.folder import MANIFEST, REPLACE, RunFolder, check_place
@@ -84,6 +85,7 @@ class Session:
         self.kind = {"kind": kind} if kind else {}
         self.started, self.ended = time.time(), False
         self.origin: dict[str, Any] = {}
+        self.more: dict[str, Any] = {}  # what else the manifest says, whatever the state
         self.numerics: dict[str, str] = {}  # what the run itself settled, beside what the manifest finds
 
     @property
@@ -182,11 +184,12 @@ class Session:
 
     def tell(self, place: RunFolder, status: str, **more: Any) -> None:  # noqa: ANN401 - any JSON tree
         """The manifest with the state of the run, and with what it was begun with."""
-        place.json(MANIFEST, {"status": status, **self.kind, **more, **self.manifest(), **self._origin()})
+        told = {"status": status, **self.kind, **self.more, **more, **self.manifest(), **self._origin()}
+        place.json(MANIFEST, plain_tree(told))  # evidence may be -inf nats
 
     def done(self, place: RunFolder, told: Mapping[str, Any]) -> None:
         """The last word: the manifest that the report shows, and that the run came to its end."""
-        place.json(MANIFEST, {"status": "done", **self.kind, **told, **self._origin()})
+        place.json(MANIFEST, plain_tree({"status": "done", **self.kind, **self.more, **told, **self._origin()}))
         self.ended = True
 
     def _origin(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from credence.study import plan, recorded_rows
 from credence.study.collect import draw_each, memory
 from credence.study.config import RunConfig
 from credence.study.found import Found
-from credence.study.live import Live
+from credence.study.live import Telling
 from credence.study.parts import Parts
 from credence.study.recorded_learners import RecordedConfig
 from credence.study.stored_learners import DistilConfig
@@ -26,7 +26,7 @@ class Sources:
     config: RunConfig
     found: Found
     parts: Parts
-    live: Live
+    live: Telling
     key: Key
 
     def prompts(self) -> Prompts:

@@ -12,8 +12,18 @@ def check_training(config: RunConfig) -> None:
     """Refuse what can be sampled but not trained towards, with the reason.
 
     Raises:
-        ConfigError: top_k or top_p, evidence of -inf nats, other models as evidence, a learner of values without
-            values, or settings that it does not have.
+        ConfigError: as check_learnable and check_finite.
+    """
+    check_learnable(config)
+    check_finite(config)
+
+
+def check_learnable(config: RunConfig) -> None:
+    """Refuse what no learner can train towards, and settings that no learner can have.
+
+    Raises:
+        ConfigError: top_k or top_p, other models as evidence, a learner of values without values, or settings that it
+            does not have.
     """
     if config.evidence.compares:
         name = "expert" if config.evidence.expert else "realign"
@@ -35,6 +45,14 @@ def check_training(config: RunConfig) -> None:
                 f"prior.{name} = {value} makes tokens impossible, so KL(posterior‖policy) would be inf during "
                 f"training. Remove it for `credence run` and use prior.temperature; `credence sample` allows it."
             )
+
+
+def check_finite(config: RunConfig) -> None:
+    """Refuse evidence that forbids replies, for learners whose divergence is then infinite.
+
+    Raises:
+        ConfigError: names the entry of -inf nats.
+    """
     hard = [
         f"evidence.constraint.{i}.otherwise"
         for i, c in enumerate(config.evidence.constraint)
