@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, whole: Path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(BackendError, match=r"step 5 cannot be written.*No space left"):
+        with pytest.raises(BackendError, match=r"checkpoint 5 cannot be written.*No space left"):
             go(folder)
     assert told(folder)["status"] == "failed"
     said = go(folder, resume=True)

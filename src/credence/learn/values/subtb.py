@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError
-from credence.core.protocols import Valued
+from credence.core.protocols import Scored, Valued
 from credence.core.types import Info
-from credence.learn.losses.groups import row_weights
+from credence.learn.losses.groups import row_weights, summary
 from credence.learn.values.rows import Recall, refuse_impossible, root, told
 
 
@@ -51,7 +51,7 @@ class SubTB(Recall):
         return "posterior"
 
     def value_loss(self, valued: Valued) -> tuple[Float[Tensor, ""], Info]:
-        """Mean over rows of the weighted squares of all their pieces, nats². Info: value_loss; root.
+        """Mean over rows of the weighted squares of all their pieces, nats². Info: as losses.groups.summary; value_loss; root.
 
         Raises:
             ContractError: an impossible draw.
@@ -71,4 +71,14 @@ class SubTB(Recall):
         square = torch.where(pieces, level[:, :, None] - level[:, None, :], 0.0) ** 2
         rows = (weight * square).sum((1, 2)) / weight.sum((1, 2))
         loss = (row_weights(valued) * 0.5 * rows).sum()
-        return loss, {**told(loss, valued), "root": root(v, valued)}
+        said = summary(_scored(valued, spent))
+        return loss, {**said, **told(loss, valued), "root": root(v, valued)}
+
+
+def _scored(valued: Valued, spent: Float[Tensor, "R T"]) -> Scored:
+    """The rows under the law of the values, π = π0 e^(Q−V), `spent` being the running sum of log π/π0."""
+    ratio = torch.diff(spent.detach(), dim=-1, prepend=spent.new_zeros(len(spent), 1))
+    return Scored(
+        valued.log_prior + ratio, valued.log_prior, valued.log_q, valued.log_lik, valued.mask, valued.prompt,
+        valued.prompts, readings=valued.readings,
+    )  # fmt: skip
