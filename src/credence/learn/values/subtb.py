@@ -51,7 +51,9 @@ class SubTB(Recall):
         return "posterior"
 
     def value_loss(self, valued: Valued) -> tuple[Float[Tensor, ""], Info]:
-        """Mean over rows of the weighted squares of all their pieces, nats². Info: as losses.groups.summary; value_loss; root.
+        """Mean over rows of the weighted squares of all their pieces, nats².
+
+        Info: as losses.groups.summary; value_loss; root.
 
         Raises:
             ContractError: an impossible draw.
