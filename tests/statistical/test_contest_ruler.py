@@ -173,8 +173,8 @@ def of_seed(number: int, rows: list[Tensor], key: Key) -> Measured:
 def test_intervals_hold_the_mean_over_seeds_that_were_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three seeds of a policy that varies with its seed; the truth is the mean over all of them, prompts held.
 
-    Of 80 runs misses beyond the binomial's 1e-6 quantile at the nominal rate of 5 % fail. Rejects intervals over prompts
-    and draws alone, `widened` left out, which miss a quarter.
+    Of 80 runs misses beyond the binomial's 1e-6 quantile at the nominal rate of 5 % fail. Rejects intervals over
+    prompts and draws alone, `widened` left out, which miss a quarter.
     """
     truth = sum(seeded(n)[1] for n in range(3 * RUNS)) / (3 * RUNS)
     missed = {"wide": 0, "narrow": 0}
