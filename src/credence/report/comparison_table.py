@@ -1,6 +1,5 @@
 """A comparison in the terminal: the ruler, the cost, why a dash is one, and the advice. Readable at 80 columns."""
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -8,6 +7,7 @@ from rich.text import Text
 from credence.report.comparison import CompareRow, Comparison, Spent, footnotes
 from credence.report.phrases import UNKNOWN, interval_text, number, value_text, visible
 from credence.report.schema import Estimate
+from credence.report.tables import bare_table
 
 _STYLE = {"prior": "dim", "draw": "", "train": "bold", "target": "green"}
 RULER = ("reward", "kl_prior", "kl_reverse", "kl_forward", "gap_closed")
@@ -43,7 +43,7 @@ def print_comparison(report: Comparison, console: Console) -> None:
 
 def ruler_table(report: Comparison, marks: dict[str, str]) -> Table:
     """Every law on one ruler; 95 % intervals below the values."""
-    table = _table(report.title, f"reward: {visible(report.reward_name, ' ')} · β {report.beta:g} · KL in nats · "
+    table = bare_table(report.title, f"reward: {visible(report.reward_name, ' ')} · β {report.beta:g} · KL in nats · "
                    "[95 %] over prompts, draws and seeds")  # fmt: skip
     table.add_column("law", overflow="fold", max_width=16)
     for head in ("E[r]", "KL(law‖π0)", "KL(law‖p*)", "KL(p*‖law)", "gap closed"):
@@ -59,7 +59,7 @@ def plain_table(
     report: Comparison, marks: dict[str, str], title: str, caption: str, heads: tuple[str, ...], fields: tuple[str, ...]
 ) -> Table:
     """Numbers without an interval."""
-    table = _table(title, caption)
+    table = bare_table(title, caption)
     table.add_column("law", overflow="fold", max_width=16)
     for head in heads:
         table.add_column(Text(f"  {head}"), justify="right", no_wrap=True)
@@ -104,17 +104,3 @@ def _cell(row: CompareRow, field: str, estimate: Estimate | None, marks: dict[st
 def _marked(text: Text, row: CompareRow, field: str, marks: dict[str, str], unknown: bool) -> Text:
     mark = marks.get(row.why.get(field, ""), "") if unknown else ""
     return text.append(f" {mark}", style="dim") if mark else text
-
-
-def _table(title: str, caption: str) -> Table:
-    return Table(
-        title=Text(visible(title, " ")),
-        caption=Text(caption),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 0),
-    )

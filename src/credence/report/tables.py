@@ -19,7 +19,8 @@ def _cell(estimate: Estimate | None, percent: bool = False) -> Text:
     return text
 
 
-def _table(title: str, caption: str) -> Table:
+def bare_table(title: str, caption: str) -> Table:
+    """A table as every report on the screen has it: title and caption to the left, one rule under the head."""
     return Table(
         title=Text(visible(title, " ")),
         caption=Text(caption),
@@ -38,7 +39,7 @@ def ruler_table(report: Report) -> Table:
 
     Test: tests/unit/test_report.py::test_ruler_fits_eighty_columns (Chinese titles too).
     """
-    table = _table(report.title, f"reward: {visible(report.reward_name, ' ')} · β {report.beta:g} · KL in nats · "
+    table = bare_table(report.title, f"reward: {visible(report.reward_name, ' ')} · β {report.beta:g} · KL in nats · "
                    "[95 %] over prompts and draws")  # fmt: skip
     table.add_column("law", overflow="fold", max_width=16)
     for head in ("E[r]", "KL(law‖π0)", "KL(law‖p*)", "KL(p*‖law)", "gap closed"):
@@ -64,7 +65,7 @@ def log_z_text(row: PromptRow) -> tuple[str, str]:
 
 def prompt_table(report: Report) -> Table:
     """What the prior's draws say of each held-out prompt; the flagged are marked, not dropped."""
-    table = _table("Held-out prompts", "log Z in nats, below it bounds that hold in expectation · ESS of the "
+    table = bare_table("Held-out prompts", "log Z in nats, below it bounds that hold in expectation · ESS of the "
                    "prior's draws · k̂ above 0.7: "
                    "the weights' tail is too heavy · exact: posterior draws got by rejection")  # fmt: skip
     table.add_column("", width=1)
