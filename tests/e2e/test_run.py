@@ -213,14 +213,14 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     from credence.learn import loop
 
     seen: list[float] = []
-    plain = loop.elbo_on
+    plain = loop._elbo_of
 
     def watched(*given: Any) -> tuple[float, float]:
         value, se = plain(*given)
         seen.append(value)
         return value, se
 
-    monkeypatch.setattr(loop, "elbo_on", watched)
+    monkeypatch.setattr(loop, "_elbo_of", watched)
     _, folder, _ = study(config)
     first = [h["val_elbo"] for h in lines(folder / "history.jsonl") if h["stage"] == "dpg" and "val_elbo" in h]
     assert seen[1 : 1 + len(first)] == first
@@ -495,7 +495,7 @@ def heeds_sigint() -> Iterator[None]:
 @pytest.mark.parametrize("moment", ["draws", "training", "report"])
 def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Ctrl-C lands on the main thread at a call of the part in question: exit code 130, nothing lost, no traceback."""
-    from credence.learn.loop import elbo_on
+    from credence.learn import loop
     from credence.study import run
 
     def interrupted(plain: Callable[..., Any], after: int) -> Callable[..., Any]:
@@ -514,7 +514,7 @@ def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch
         case "draws":
             monkeypatch.setattr(run, "draw_each", interrupted(run.draw_each, 0))
         case "training":
-            monkeypatch.setattr("credence.learn.loop.elbo_on", interrupted(elbo_on, 2))
+            monkeypatch.setattr(loop, "_elbo_of", interrupted(loop._elbo_of, 2))
         case _:
             monkeypatch.setattr(run, "render", interrupted(run.render, 0))
     done = call(config, code=130)
