@@ -60,12 +60,8 @@ class ExpertIteration(Common):
     def target(self) -> str:
         """The law by name."""
         if self.on_policy:
-            end = (
-                "the single best reply"
-                if self.of != 0
-                else f"replies above {self.above:g} nats, which of them by chance"
-            )
-            return f"{end}: not p*"
+            by_chance = f"replies above {self.above:g} nats, which of them by chance"
+            return f"{'the single best reply' if self.of else by_chance}: not p*"
         if self.of:
             return f"best-of-{self.of**self.rounds} of the prior, on to the best reply: not p*"
         return f"the prior given log-likelihood above {self.above:g} nats: not p*"

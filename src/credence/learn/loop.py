@@ -321,12 +321,7 @@ def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int
 
     The ELBO is -inf once a draw is impossible; the standard error is inf then, and for a single draw a prompt.
     """
-    return elbo_on(posterior, prompts, *policy.sample(key, prompts, n))
-
-
-def elbo_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[float, float]:
-    """The same on rows that the policy drew, as many for each prompt."""
-    nats, spent = _nats_on(posterior, prompts, completions, log_q)
+    nats, spent = _nats_on(posterior, prompts, *policy.sample(key, prompts, n))
     return _elbo_of(nats - spent, len(prompts))
 
 

@@ -86,6 +86,36 @@ def comparison(
     )
 
 
+def _known(read: Mapping[str, Estimate], name: str, measure: str, bound: str = "") -> Estimate | None:
+    estimate = read.get(f"{name}/{measure}")
+    if estimate is None or math.isnan(estimate.value):
+        return None
+    return Estimate(estimate.value, estimate.low, estimate.high, bound)
+
+
+def _gap(read: Mapping[str, Estimate]) -> bool:
+    """Whether KL(π0‖p*) is shown to be there, so that a share of it can be closed."""
+    gap = read.get("prior/kl_reverse")
+    return gap is not None and gap.low > 0 and math.isfinite(gap.value)
+
+
+def distances(
+    name: str, ran: Sequence[Measured], read: Mapping[str, Estimate]
+) -> tuple[Estimate | None, Estimate | None, Estimate | None, Estimate | None]:
+    """KL(law‖π0), KL(law‖p*), KL(p*‖law) and the share of the gap closed; None where one cannot be known."""
+    one, exact, same = ran[0], all(m.exact for m in ran), all(m.same for m in ran)
+    moved = _known(read, name, "kl_prior", one.bound)
+    if same or (one.drawn is not None and one.on_prior is None):
+        moved = ZERO
+    if same:  # read as the prior itself: its own draws would only add noise
+        return moved, read.get("prior/kl_reverse"), read.get("prior/kl_forward"), ZERO if _gap(read) else None
+    if exact:
+        return moved, ZERO, ZERO, Estimate(1.0, 1.0, 1.0) if _gap(read) else None
+    share = _known(read, name, "gap_closed", "lower" if one.bound else "") if _gap(read) else None
+    forward = _known(read, name, "kl_forward", "" if one.forward is None else "upper")
+    return moved, _known(read, name, "kl_reverse", one.bound), forward, share
+
+
 def row(
     entrant: Entrant, runs: Sequence[Measured], reference: Reference, ruler: ContestRuler, read: Mapping[str, Estimate]
 ) -> CompareRow:
@@ -95,25 +125,9 @@ def row(
         return CompareRow(entrant.name, entrant.name, "refused", refused=runs[0].refused)
     one, name = ran[0], entrant.name
     why = {field: reason for m in ran for field, reason in m.why.items()}
-
-    def known(measure: str, bound: str = "") -> Estimate | None:
-        estimate = read.get(f"{name}/{measure}")
-        if estimate is None or math.isnan(estimate.value):
-            return None
-        return Estimate(estimate.value, estimate.low, estimate.high, bound)
-
-    exact, same = all(m.exact for m in ran), all(m.same for m in ran)
-    reverse = ZERO if exact else known("kl_reverse", one.bound)
-    share = Estimate(1.0, 1.0, 1.0) if exact else known("gap_closed", "lower" if one.bound else "")
-    gap = read.get("prior/kl_reverse")
-    if gap is None or not (gap.low > 0 and math.isfinite(gap.value)):
-        share = None
+    moved, reverse, forward, share = distances(name, ran, read)
+    if not _gap(read):
         why["gap_closed"] = NO_GAP
-    forward = ZERO if exact else known("kl_forward", "" if one.forward is None else "upper")
-    moved = ZERO if same or (one.drawn is not None and one.on_prior is None) else known("kl_prior", one.bound)
-    if same:  # read as the prior itself: its own draws would only add noise
-        reverse, forward = gap, read.get("prior/kl_forward")
-        share = None if share is None else ZERO
     low, high = bounds(ran, reference)
     closed = read.get(f"{name}/closed")
     spent, each = mean_cost([m.cost for m in ran]), mean_cost([m.each for m in ran if m.each is not None])
@@ -136,8 +150,8 @@ def row(
         name=name,
         title="prior, drawn" if name == "prior" else name,
         kind="prior" if name == "prior" else entrant.kind,
-        reward=known("reward"),
-        ended=known("ended"),
+        reward=_known(read, name, "reward"),
+        ended=_known(read, name, "ended"),
         kl_prior=moved,
         kl_reverse=reverse,
         kl_forward=forward,
