@@ -29,6 +29,13 @@ def test_the_best_by_its_interval_and_not_by_its_point() -> None:
     assert "no other interval meets its own" in apart.why
 
 
+def test_nothing_is_nearer_than_what_is_exact() -> None:
+    """A bound whose estimate fell below 0 stands behind a law that is the posterior, whatever order they came in."""
+    found = recommend([one("smc", -1.7, 1.6, each=6, bound="upper"), one("rejection", 0, 0, each=9)], PRIOR, "seconds")
+    assert found.alike == ("rejection", "smc")
+    assert found.why.startswith("rejection comes nearest, 0")
+
+
 def test_few_replies_are_drawn_and_many_trained_for() -> None:
     drawn, trained = one("smc", 0.4, 0.8, each=110), one("dpg", 0.5, 0.9, once=20_000, each=10)
     found = recommend([drawn, trained], PRIOR, "tokens")

@@ -73,8 +73,8 @@ def recommend(candidates: Sequence[Candidate], prior: Estimate, unit: str) -> Re
     better = [c for c in known if c.answers and _beats(c, prior)]
     if not better:
         return _nothing(known, prior)
-    best = min(better, key=lambda c: _nats(c).value)
-    alike = sorted((c for c in better if _nats(c).low <= _nats(best).high), key=lambda c: _nats(c).value)
+    best = min(better, key=_distance)
+    alike = sorted((c for c in better if _nats(c).low <= _nats(best).high), key=_distance)
     why, names = _standing(best, alike, prior), tuple(c.name for c in alike)
     steps = _envelope([c for c in candidates if c in alike and c.each is not None])
     if not steps:
@@ -121,6 +121,12 @@ def _cheaper(others: Sequence[Candidate], than: Candidate, unit: str) -> str:
 
 def _nats(candidate: Candidate) -> Estimate:
     return Estimate(math.nan, math.nan, math.nan) if candidate.nats is None else candidate.nats
+
+
+def _distance(candidate: Candidate) -> tuple[float, float]:
+    """By which laws are ordered: no law is nearer than 0, whatever an estimate reads; of two there, the surer one."""
+    estimate = _nats(candidate)
+    return max(0.0, estimate.value), estimate.high
 
 
 def _each(candidate: Candidate) -> float:
