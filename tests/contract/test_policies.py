@@ -22,6 +22,7 @@ BUILDS: dict[str, Callable[[StepPrior], LMPolicy]] = {
     "lora": lambda prior: lora_policy(prior, KEY, 3),
     "full": full_policy,
     "full, embeddings too": lambda prior: full_policy(prior, freeze_embeddings=False),
+    "full, the MLPs alone": lambda prior: full_policy(prior, only="mlp"),
 }
 build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 models = pytest.mark.parametrize("model", [llama, gpt2], ids=["llama", "gpt2"])
@@ -131,6 +132,21 @@ def test_frozen_weights_stand_once_in_memory(model: Callable[[], LMPrior]) -> No
     assert {p.data_ptr() for p in free.trainer.parameters} == pointers(free)
 
 
+@models
+def test_only_the_named_weights_are_trained_and_the_rest_is_the_prior_s(model: Callable[[], LMPrior]) -> None:
+    prior = model()
+    theirs = {p.data_ptr() for p in prior.model.parameters()}
+    policy = full_policy(prior, only=r"\.0\..*mlp")
+    assert policy.names
+    assert all(".0." in n and "mlp" in n for n in policy.names)
+    own = {p.data_ptr() for p in policy.trainer.parameters}
+    assert not own & theirs
+    assert pointers(policy) - own < theirs
+    before = [p.clone() for p in prior.model.parameters()]
+    trained(policy, prior)
+    assert all(torch.equal(p, q) for p, q in zip(prior.model.parameters(), before, strict=True))
+
+
 def test_tied_embeddings_stay_tied() -> None:
     prior = gpt2()
     for policy in (lora_policy(prior, KEY, 2), full_policy(prior), full_policy(prior, freeze_embeddings=False)):
@@ -234,3 +250,7 @@ def test_what_cannot_be_trained_on_is_named() -> None:
         lora_policy(policy.lm, KEY, 2)
     with pytest.raises(ConfigError, match="rank=0"):
         lora_policy(prior, KEY, 0)
+    with pytest.raises(ConfigError, match=r"no weight that could be trained.*norm"):
+        full_policy(prior, only="embed")
+    with pytest.raises(ConfigError, match="no regular expression"):
+        full_policy(prior, only="(mlp")

@@ -5,6 +5,7 @@ adapter on or off can never change what the prior is, also where that prior was 
 """
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -270,25 +271,44 @@ def lora_policy(
     return _policy(twin, temperature, clip, value)
 
 
-def full_policy(prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = True, value: bool = False) -> LMPolicy:
-    """Every weight is trained. Starts as the prior; tested in tests/contract/test_policies.py.
+def full_policy(
+    prior: StepPrior, clip: float = 1.0, freeze_embeddings: bool = True, value: bool = False, only: str = ""
+) -> LMPolicy:
+    """The model's own weights are trained, all or some. Starts as the prior; tested in tests/contract/test_policies.py.
+
+    Weights that are not trained share the prior's memory.
 
     Args:
         prior: a language model, perhaps at another temperature.
         clip: largest gradient norm.
-        freeze_embeddings: leave the word embeddings and the output layer as they are; they then share the prior's
-            memory.
+        freeze_embeddings: leave the word embeddings and the output layer as they are.
         value: with a value of each prefix, for learners that need one.
+        only: a regular expression; of the weights above, those are trained in whose name it is found. "": all.
 
     Raises:
-        ConfigError: the prior is cut to top-k or top-p, or is no language model.
+        ConfigError: the prior is cut to top-k or top-p, or is no language model; `only` is no regular expression, or
+            found in no name.
     """
     lm, temperature = unwrap(prior)
     words = [*lm.model.get_input_embeddings().parameters(), *lm.head.parameters()]
     frozen = {id(p) for p in words} if freeze_embeddings else set[int]()
-    own = frozenset(id(p) for p in lm.model.parameters() if id(p) not in frozen)
-    twin = twin_of(lm, own)
-    shared = {p.data_ptr() for p in words} if freeze_embeddings else set[int]()
+    free = {n: p for n, p in lm.model.named_parameters() if id(p) not in frozen}
+    own = {n: p for n, p in free.items() if _pattern(only).search(n)}
+    if not own:
+        raise ConfigError(
+            f"only={only!r} is found in the name of no weight that could be trained, so nothing would be. "
+            f"Names are such as {', '.join(list(free)[-3:])}."
+        )
+    twin = twin_of(lm, frozenset(id(p) for p in own.values()))
+    shared = {p.data_ptr() for p in lm.model.parameters() if id(p) not in {id(q) for q in own.values()}}
     for parameter in twin.model.parameters():
         parameter.requires_grad_(parameter.data_ptr() not in shared)
     return _policy(twin, temperature, clip, value)
+
+
+def _pattern(only: str) -> re.Pattern[str]:
+    """A regular expression, or why it is none."""
+    try:
+        return re.compile(only)
+    except re.error as error:
+        raise ConfigError(f"only={only!r} is no regular expression: {error}.") from error

@@ -235,5 +235,5 @@ def policy(prior: StepPrior, given: WeightsConfig, key: Key, value: bool = False
         MissingExtraError: adapters without peft.
     """
     if given.method == "full":
-        return full_policy(prior, value=value)
+        return full_policy(prior, value=value, only=given.only)
     return lora_policy(prior, key, given.rank, given.alpha, value=value)
