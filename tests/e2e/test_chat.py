@@ -1,5 +1,6 @@
 """`credence chat` as a user meets it: over a pipe, by the keys, and on a real pty with Ctrl-C. Tiny random model."""
 
+import codecs
 import fcntl
 import json
 import os
@@ -19,7 +20,9 @@ from typer.testing import CliRunner, Result
 
 from credence.cli.chat_show import sized
 from credence.cli.chat_words import COMMANDS, WORDS
+from credence.cli.chat_wrap import Wrapped
 from credence.cli.main import app
+from credence.cli.terminal import progress
 from credence.dialogue.feedback import FeedbackStore
 from tests import talking
 
@@ -348,6 +351,30 @@ def test_nats_beyond_a_million_are_said_by_their_size(talker: str) -> None:
     assert not re.search(r"\d{8}", told)
 
 
+def test_again_where_nothing_was_said_labels_no_reply(talker: str) -> None:
+    told = call(talker, "/again\n", "--lang", "en").output
+    assert "nothing was said yet" in told
+    assert "prior ▸" not in told
+
+
+def test_a_missing_knowledge_is_said_before_a_model_is_loaded(talker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loads(*given: object) -> None:
+        raise AssertionError("a model takes seconds to load")
+
+    monkeypatch.setattr("credence.study.served.open_settings", loads)
+    assert "no such knowledge file" in call(talker, "hi\n", "--knowledge", "none.csv", code=2).output
+
+
+def test_how_far_it_is_is_said_in_the_language_of_the_talk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("credence.cli.terminal.EVERY", -1.0)
+    for lang in ("en", "zh"):
+        with progress("x", 2, False, WORDS[lang]["far"]) as advance:
+            advance()
+    assert capsys.readouterr().err.splitlines() == ["x: 1 of 2, about 0 s left", "x: 2 中已完成 1，约剩 0 秒"]
+
+
 def test_settings_that_cannot_be(talker: str, home: Path) -> None:
     assert "unknown engine 'smcc'" in call(talker, "", "--engine", "smcc", code=2).stderr
     assert "no policy 'runs/none'" in call(talker, "", "--policy", "runs/none", code=2).stderr
@@ -424,6 +451,47 @@ def test_typing_in_a_terminal(talker: str, home: Path, capsys: pytest.CaptureFix
     assert (home / "state/chat_history").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_ctrl_c_while_a_piece_is_shown_keeps_what_was_said(
+    lang: str, talker: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may come at any moment, and most of the time on a slow terminal is spent in writing to it."""
+    typed = Typed(talker, home)
+    typed.session.lang = lang
+    shown: list[str] = []
+
+    def write(page: Wrapped, text: str) -> None:
+        shown.append(text)
+        if len(shown) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Wrapped, "write", write)
+    kept: list[bool] = []
+    under = typed.session.after
+    monkeypatch.setattr(typed.session, "after", lambda turn: (kept.append(turn.stopped), under(turn)))
+    typed.session.line("hi")
+    assert kept == [True]
+    assert len(typed.talk.turns[0].ids) == 3
+    assert capsys.readouterr().out.endswith(f"{WORDS[lang]['stopped']}\n")
+
+
+def test_ctrl_c_pressed_twice_leaves_nothing(
+    talker: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = Typed(talker, home)
+    before, given = typed.session.line, iter([KeyboardInterrupt])
+
+    def line(text: str) -> None:
+        before(text)
+        for error in given:
+            raise error  # the second one, while the first is being told
+
+    monkeypatch.setattr(typed.session, "line", line)
+    typed.keys("hi\r" + "there\r" + "\x04")
+    assert [t.said for t in typed.talk.turns] == ["hi", "there"]
+    assert "再见" in capsys.readouterr().out
+
+
 def test_tab_completes_commands_and_nothing_else(talker: str, home: Path) -> None:
     from prompt_toolkit.completion import CompleteEvent
     from prompt_toolkit.document import Document
@@ -441,18 +509,29 @@ def test_tab_completes_commands_and_nothing_else(talker: str, home: Path) -> Non
     assert history_file(home / "new") == history_file(home / "new")
 
 
-def read_until(master: int, wanted: str, seconds: float = 120.0) -> str:
-    told, until = "", time.monotonic() + seconds
-    while wanted not in told:
-        left = until - time.monotonic()
-        assert left > 0, f"no {wanted!r} in {told!r}"
-        if select.select([master], [], [], left)[0]:
-            told += os.read(master, 65536).decode("utf-8", "replace")
-            # The line editor asks the terminal where its cursor is; a terminal answers.
-            if "\x1b[6n" in told:
-                os.write(master, b"\x1b[1;1R")
-                told = told.replace("\x1b[6n", "")
-    return told
+class Screen:
+    """What a terminal shows, read in order: what stands after the text waited for is there for the next wait."""
+
+    def __init__(self, master: int) -> None:
+        self.master, self.ahead = master, ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end inside a character
+
+    def until(self, wanted: str, more: int = 0, seconds: float = 120.0) -> str:
+        """The text up to and with the wanted one and `more` characters."""
+        end = time.monotonic() + seconds
+        while (at := self.ahead.find(wanted)) < 0 or len(self.ahead) < at + len(wanted) + more:
+            left = end - time.monotonic()
+            assert left > 0, f"no {wanted!r} in {self.ahead!r}"
+            if select.select([self.master], [], [], left)[0]:
+                # A little at a time, so that a talker who does not stop fills the terminal and waits.
+                self.ahead += self.decoder.decode(os.read(self.master, 256))
+                # The line editor asks the terminal where its cursor is; a terminal answers.
+                if "\x1b[6n" in self.ahead:
+                    os.write(self.master, b"\x1b[1;1R")
+                    self.ahead = self.ahead.replace("\x1b[6n", "")
+        cut = at + len(wanted) + more
+        told, self.ahead = self.ahead[:cut], self.ahead[cut:]
+        return told
 
 
 def own_terminal() -> None:
@@ -462,30 +541,31 @@ def own_terminal() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_reply_only_on_a_real_terminal(talker: str, home: Path) -> None:
+def test_ctrl_c_stops_the_reply_only_on_a_real_terminal(tmp_path_factory: pytest.TempPathFactory, home: Path) -> None:
+    """The reply has no end, and more text than a terminal holds unread: Ctrl-C comes in its middle, however late."""
+    endless = talking.make(tmp_path_factory.mktemp("endless"), endless=True)
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "credence.cli.main", "chat", "--model", talker, "--horizon", "900", "--lang", "en"]
+    command = [sys.executable, "-m", "credence.cli.main", "chat", "--model", endless, "--horizon", "30000",
+               "--lang", "en"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
         preexec_fn=own_terminal,
     )  # fmt: skip
     os.close(slave)
+    screen = Screen(master)
     try:
-        read_until(master, "you ▸")
+        screen.until("you ▸")
         os.write(master, "你好\r".encode())
-        told = read_until(master, "prior ▸ ")
-        while len(told.partition("prior ▸ ")[2]) < 40:  # some of the reply, colours aside
-            told += os.read(master, 4096).decode("utf-8", "replace")
+        screen.until("prior ▸ ", more=40)  # some of the reply, colours aside
         os.write(master, b"\x03")
-        told = read_until(master, "[stopped]")
-        assert "Traceback" not in told
-        read_until(master, "you ▸")
+        assert "Traceback" not in screen.until("[stopped]")
+        screen.until("you ▸")
         os.write(master, b"/why\r")
-        read_until(master, "log π0 ")
-        read_until(master, "you ▸")
+        screen.until("log π0 ")
+        screen.until("you ▸")
         os.write(master, b"/quit\r")
-        read_until(master, "Goodbye")
+        screen.until("Goodbye")
         assert process.wait(60) == 0
     finally:
         if process.poll() is None:

@@ -45,6 +45,7 @@ transcripts = 2
 """
 CANDIDATES = "[candidates]\ncount = 3\nchars = [20, 80]\nscore = false\n"
 LOSES = "def fragile(prompts, completions):\n    raise RuntimeError('no network')\n"
+HARD = "def hard(prompts, completions):\n    return [float('-inf')] * len(completions)\n"
 
 
 def write(folder: Path, tail: str = "", reward: str = "turn", lr: float = 0.1, talk: str = "") -> Path:
@@ -196,6 +197,21 @@ def test_a_reward_that_always_fails_keeps_the_dialogues_and_says_so(tmp_path: Pa
     assert len(kept) == 8
     assert all("no network" in t["errors"][0] for t in kept)
     assert not (run / "history.jsonl").exists()  # no update is tried on what cannot be read
+
+
+def test_a_reward_of_minus_infinity_is_refused_by_name_and_the_dialogues_are_kept(tmp_path: Path) -> None:
+    """Once the run learnt on, said that J was −inf ± nan, and failed at the report without a word of the reward."""
+    (tmp_path / "hard.py").write_text(HARD)
+    done = train(write(tmp_path, CANDIDATES, reward="hard.py:hard"))
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "the evidence gave -inf nats to the reply 'Take a knife" in said
+    assert "Give finite nats" in said
+    run = tmp_path / "runs/desk"
+    assert len((run / "transcripts.jsonl").read_text().splitlines()) == 8
+    assert not (run / "history.jsonl").exists()
+    (tmp_path / "hard.py").write_text(HARD.replace("-inf", "-8"))
+    assert train(tmp_path / "desk.toml", "--resume").exit_code == 0  # mended, it is asked again
 
 
 def test_the_loop_of_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

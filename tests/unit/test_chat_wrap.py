@@ -25,7 +25,7 @@ def test_words_and_chinese_break_at_the_edge(capsys: pytest.CaptureFixture[str],
         "A", "word,", "another", "word; 今天", "是一个美好", "的日子，明", "天会更好。", "", "End of it",
     ]  # fmt: skip
     assert all(cell_len(line) <= 10 for line in lines)
-    assert shown(capsys, pieces, 0) == text + "\n"
+    assert shown(capsys, pieces, 0) == shown(capsys, pieces, 0, column=4) == text + "\n"
 
 
 def test_a_word_longer_than_a_line_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:

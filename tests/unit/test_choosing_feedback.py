@@ -1,8 +1,11 @@
 """Ratings of answers that were chosen: the posterior's own law exactly, and what cannot be read is counted."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from credence.cli.dialogue_update import print_update
 from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
 from credence.dialogue.candidates import FEATURES
@@ -10,6 +13,7 @@ from credence.dialogue.feedback import Rating
 from credence.evidence.feedback import Feedback, fit_head
 from credence.posterior.posterior import Posterior
 from credence.study.choosing_feedback import LEAST, centred, measured, opinions, rated, taught_weights
+from credence.study.refit_report import Change, Refitted
 from tests.choosing import policy, prior
 
 ASKED = ("如何安装软件包？", "什么是 stable？")
@@ -83,3 +87,11 @@ def test_what_an_update_reports_is_exact_in_each_state() -> None:
     assert numbers["liked"].value > 0 > numbers["disliked"].value
     assert numbers["after/reward"].value > numbers["before/reward"].value
     assert numbers["after/kl_before"].value > 0
+
+
+def test_the_table_of_an_update_has_one_minus_sign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = (Change(1, "good", "yes", "", -1.5, -1.25, None, None), Change(2, "bad", "no", "", -1.0, -3.5, None, None))
+    print_update(Refitted(tmp_path, True, (1, 2), 2, {}, moved))
+    told = capsys.readouterr().out
+    assert "−1.50  −1.25  +0.25" in told
+    assert "−1.00  −3.50  −2.50" in told

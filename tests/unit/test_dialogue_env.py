@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from torch import Tensor
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
+from credence.core.types import Completions, Prompts
 from credence.dialogue.env import DialogueEnv
 from credence.dialogue.goals import Goal, distinct
 from credence.dialogue.space import Conversation, Utterance
@@ -126,6 +128,28 @@ def test_a_failing_reward_costs_its_own_turn_only() -> None:
     assert math.isnan(steps[1][1])
     assert "no network" in steps[1][4]["error"]
     assert envs[1].step("good")[1] == 1.0  # the dialogue goes on
+
+
+class Broken:
+    """Evidence of somebody's own that fails as Python does, not as credence does."""
+
+    def log_lik(self, prompts: Prompts, completions: Completions) -> Tensor:
+        raise ZeroDivisionError("no words to divide by")
+
+    def readings(self) -> dict[str, Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("broken", ["evidence", "satisfaction"])
+def test_evidence_of_any_kind_may_fail_in_mid_dialogue(broken: str) -> None:
+    fine = {"evidence": Reward(never, 1.0), "satisfaction": Reward(never, 1.0)}
+    env = small_env(users=users(patience=9), **{**fine, broken: Broken()})
+    env.reset(seed=0)
+    for _ in range(2):  # the dialogue goes on
+        _, reward, _, _, info = env.step("hello")
+        assert math.isnan(reward)
+        assert info["error"] == "ZeroDivisionError: no words to divide by"
+    assert len(env.transcript) == 5
 
 
 def test_together_is_each_by_itself() -> None:

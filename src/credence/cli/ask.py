@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from credence.cli.options import Json
+from credence.cli.terminal import FAR
 
 if TYPE_CHECKING:
     from credence.belief.belief import Belief
@@ -62,6 +63,7 @@ def open_helpdesk(
     margin: float | None = None,
     sure: float = 0.6,
     what: str = "reading what it knows, once",
+    far: str = FAR,
 ) -> "Helpdesk":
     """A helpdesk whose entries are embedded, with progress where they are not in the cache yet."""
     from credence.cli.terminal import progress
@@ -74,7 +76,7 @@ def open_helpdesk(
     given = {name: value for name, value in (("tau", tau), ("margin", margin)) if value is not None}
     if not new:
         return Helpdesk(known, kept, sure=sure, **given)
-    with progress(what, new, as_json) as advance:
+    with progress(what, new, as_json, far) as advance:
         return Helpdesk(known, Remembering(kept.embedder, advance=advance), sure=sure, **given)
 
 

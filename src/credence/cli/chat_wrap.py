@@ -53,7 +53,7 @@ class Wrapped:
         from rich.cells import cell_len
 
         cells = cell_len(self._word)
-        if self.column and self.column + cells > self.width and cells <= self.width:
+        if self.width and self.column and self.column + cells > self.width and cells <= self.width:
             self._newline()
         self._out.append(self._word)
         end = self.column + cells

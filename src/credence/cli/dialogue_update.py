@@ -177,7 +177,9 @@ def print_update(
         each.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType] - two of the words that rich knows
     for c in made.changes:
         text = short(c.reply if not c.better else f"{c.reply} → {c.better}", max(20, console.width - 45))
-        each.add_row(c.kind, number(c.before), number(c.after), f"{c.after - c.before:+.2f}", shown(text))
+        by = c.after - c.before
+        moved = f"{'+' if by > 0 else ''}{number(by)}"
+        each.add_row(c.kind, number(c.before), number(c.after), moved, shown(text))
     console.print()
     console.print(each)
     if made.passed:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two plain lines of progress where no terminal shows a bar."""
+FAR = "{done} of {total}, about {left:.0f} s left"
+"""How far it is, on such a line."""
 
 
 def emit(data: Any) -> None:  # noqa: ANN401 - any JSON-like tree
@@ -74,10 +76,10 @@ def spoken(prompt: object) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int | None, as_json: bool) -> Generator[Callable[[], None]]:
+def progress(what: str, total: int | None, as_json: bool, far: str = FAR) -> Generator[Callable[[], None]]:
     """Show how far it is, with the time left, on stderr; yields the function that says one more is done.
 
-    A terminal gets a bar; otherwise a plain line comes every ten seconds; with --json nothing.
+    A terminal gets a bar; otherwise a plain line, worded by `far`, comes every ten seconds; with --json nothing.
     """
     if as_json:
         yield lambda: None
@@ -105,10 +107,10 @@ def progress(what: str, total: int | None, as_json: bool) -> Generator[Callable[
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
     else:
-        yield _lines(what, total)
+        yield _lines(what, total, far)
 
 
-def _lines(what: str, total: int | None) -> Callable[[], None]:
+def _lines(what: str, total: int | None, far: str) -> Callable[[], None]:
     began = said = time.monotonic()
     done = 0
 
@@ -118,7 +120,7 @@ def _lines(what: str, total: int | None) -> Callable[[], None]:
         now = time.monotonic()
         if now - said >= EVERY:
             said = now
-            left = "" if total is None else f" of {total}, about {(now - began) / done * (total - done):.0f} s left"
-            typer.echo(f"{what}: {done}{left}", err=True)
+            left = 0.0 if total is None else (now - began) / done * (total - done)
+            typer.echo(f"{what}: {done if total is None else far.format(done=done, total=total, left=left)}", err=True)
 
     return advance

@@ -9,7 +9,7 @@ talk.rate("better", "I am fine, thank you.")
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from credence.core.errors import ConfigError
@@ -144,7 +144,7 @@ class Conversation:
         self._fitted(said)
         self.heard, self.taken_out = said, taken_out
 
-    def reply(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+    def reply(self, tick: Callable[[], None] = no_tick) -> Generator[str]:
         """Answer what was heard, piece by piece; the exchange is kept however the iteration ends.
 
         A reply that is stopped (Ctrl-C, or the iterator is closed) keeps what was said so far, and counts as stopped.
@@ -181,7 +181,7 @@ class Conversation:
             return not self.as_prior and self.chooser.unread(ids)
         return len(ids) > tokens
 
-    def say(self, text: str, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+    def say(self, text: str, tick: Callable[[], None] = no_tick) -> Generator[str]:
         """`hear`, then `reply`."""
         self.hear(text)
         return self.reply(tick)
@@ -251,11 +251,19 @@ class Conversation:
             self.desk.back()
         return self.turns.pop()
 
-    def again(self, tick: Callable[[], None] = no_tick) -> Iterator[str]:
+    def again(self, tick: Callable[[], None] = no_tick) -> Generator[str]:
         """Answer the last message anew, with other draws; what was heard and found no reply is simply tried again.
 
         An answer that is replaced comes back where no other one is found, or Ctrl-C comes before its first token.
+
+        Raises:
+            ConfigError: nothing was said yet.
         """
+        if not self.heard:
+            self._last()
+        return self._anew(tick)
+
+    def _anew(self, tick: Callable[[], None]) -> Generator[str]:
         if self.heard:
             yield from self.reply(tick)
             return

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from credence.core.errors import ContractError, CredenceError
+from credence.core.errors import ContractError
 from credence.core.protocols import Evidence
 from credence.core.types import Completions, Prompts
 from credence.evidence.product import measure
@@ -56,7 +56,7 @@ def judge(
         return []
     try:
         return _judged(evidence, given, replies, ended, columns)
-    except CredenceError as error:
+    except Exception as error:  # noqa: BLE001 - evidence may be anybody's code, and its mistake ends no dialogue
         if len(replies) == 1:
             return [Verdict(float("nan"), {}, f"{type(error).__name__}: {error}")]
     out: list[Verdict] = []

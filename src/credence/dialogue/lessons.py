@@ -12,7 +12,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
-from credence.dialogue.rollout import MakeEnv, Talk, converse, learn_from
+from credence.dialogue.rollout import MakeEnv, Talk, converse, learn_from, refuse_impossible
 from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
 from credence.learn.loop import Beginning, Callback, Record
@@ -115,6 +115,7 @@ def learn(
 
     Raises:
         ConfigError: the checkpoints are of a call with other arguments.
+        ContractError: a reply is impossible under the evidence (−inf nats).
         BackendError: a checkpoint cannot be written; those from before stay.
     """
     course = _Course(agent, train, users, validation, validators, lessons, key)
@@ -205,6 +206,7 @@ class _Course:
             agent, self.validation, range(self.validators), self.lessons.validation_rollouts,
             self.key.fold("validation"),
         )  # fmt: skip
+        refuse_impossible(talks)
         value, error = _mean([g for g in gains(agent, talks) if g == g])
         better = value > out.best_j
         if better:

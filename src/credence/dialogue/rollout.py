@@ -1,9 +1,11 @@
 """Many dialogues at once: the agent's replies are drawn together, turn by turn."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from credence.core.errors import ContractError
 from credence.core.keys import Key
 from credence.core.types import Info
 from credence.dialogue.agent import DialogueAgent
@@ -91,6 +93,22 @@ def converse(
     for talk, env in zip(talks, envs, strict=True):
         talk.transcript = env.transcript
     return talks
+
+
+def refuse_impossible(talks: Sequence[Talk]) -> None:
+    """J has no value where a reply is impossible under the evidence: no policy that can say it has another than −inf.
+
+    Raises:
+        ContractError: a reward is −inf, with the reply and the remedies.
+    """
+    for talk in talks:
+        for action, nats in zip(talk.actions, talk.rewards, strict=True):
+            if nats == -math.inf:
+                raise ContractError(
+                    f"the evidence gave -inf nats to the reply {str(action)[:80]!r}, so J is -inf for every policy "
+                    "that can say it. Give finite nats: a reward that returns a finite number in place of -inf, "
+                    "Ended(cut=-3.0), a constraint with otherwise=-8.0."
+                )
 
 
 def learn_from(agent: DialogueAgent, talks: Sequence[Talk], lr: float | None = None) -> Info:

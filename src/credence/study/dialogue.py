@@ -16,7 +16,7 @@ from credence.core.status import Status
 from credence.dialogue.agent import DialogueAgent
 from credence.dialogue.candidates import CandidatePolicy, CandidatePrior
 from credence.dialogue.lessons import Learnt, Lessons, gains, learn
-from credence.dialogue.rollout import Talk, converse
+from credence.dialogue.rollout import Talk, converse, refuse_impossible
 from credence.learn.loop import Record
 from credence.prior.export import export_policy
 from credence.prior.policy import LMPolicy
@@ -164,13 +164,18 @@ class _Run:
         with self.live.part(part):
             # A reward that failed may be mended before the run goes on: then they are to be talked again.
             talks = self.parts.kept(
-                LAWS[part], talk, pack_talks, unpack_talks, lambda made: not any(t.failed for t in made)
+                LAWS[part],
+                talk,
+                pack_talks,
+                unpack_talks,
+                lambda made: not any(r != r or r == -math.inf for t in made for r in t.rewards),
             )
             self.talks[LAWS[part]] = talks
             stored = [_stored(law, talk) for law, said in self.talks.items() for talk in said]
             self.place.lines("transcripts.jsonl", stored)  # now: whatever comes next, what was said is kept
             content = sum(t.satisfied for t in talks) / len(talks)
             self.live.say(f"  {len(talks)} dialogues with {len(people)} users, {content:.0%} satisfied")
+            refuse_impossible(talks)
             return talks
 
     def teach(self, told: Sequence[Tracking]) -> None:
