@@ -15,6 +15,7 @@ from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
 from credence.cli.dialogue_update import update
 from credence.cli.edge import Edge
+from credence.cli.explain import explain
 from credence.cli.init import init
 from credence.cli.kl import kl
 from credence.cli.knowledge import knowledge
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, compare, control, sample, beta, score, kl, chat, diagnose, ask, models, init):
+for command in (run, compare, control, sample, explain, beta, score, kl, chat, diagnose, ask, models, init):
     app.command(cls=Spoken if command is chat else None)(command)
 dialogue.command()(update)
 app.add_typer(dialogue)
