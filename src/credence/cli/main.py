@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from credence.cli.ask import ask
+from credence.cli.believe import believe
 from credence.cli.beta import beta
 from credence.cli.chat import chat
 from credence.cli.chat_errors import Spoken
@@ -15,6 +16,7 @@ from credence.cli.diagnose import diagnose
 from credence.cli.dialogue import dialogue
 from credence.cli.dialogue_update import update
 from credence.cli.edge import Edge
+from credence.cli.explain import explain
 from credence.cli.init import init
 from credence.cli.kl import kl
 from credence.cli.knowledge import knowledge
@@ -36,11 +38,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, compare, control, sample, beta, score, kl, chat, diagnose, ask, models, init):
+for command in (run, compare, control, sample, explain, beta, score, kl, chat, diagnose, ask, models, init):
     app.command(cls=Spoken if command is chat else None)(command)
 dialogue.command()(update)
 app.add_typer(dialogue)
 app.add_typer(knowledge, name="knowledge")
+app.add_typer(believe, name="believe")
 
 
 def _version(asked: bool) -> None:

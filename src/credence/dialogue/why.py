@@ -77,19 +77,8 @@ class Why:
         return sum((part.nats for part in self.evidence), 0.0)
 
     def whole(self, values: Sequence[float]) -> list[tuple[str, float]]:
-        """Values of the tokens added up over what can be read: tokens that are parts of a character make it together.
-
-        A Chinese character may be three tokens, the first two of which show as nothing. A tail of such parts is "…".
-        """
-        out: list[tuple[str, float]] = []
-        carried, parts = 0.0, 0
-        for piece, value in zip(self.pieces, values, strict=True):
-            if piece:
-                out.append((piece, carried + value))
-                carried, parts = 0.0, 0
-            else:
-                carried, parts = carried + value, parts + 1
-        return [*out, ("…", carried)] if parts else out
+        """As `whole`, of this reply."""
+        return whole(self.pieces, values)
 
     def most(self, values: Sequence[float] | None = None, count: int = 5) -> list[tuple[str, float]]:
         """The pieces that were moved most (or of the largest given values), the largest change first."""
@@ -102,6 +91,22 @@ class Why:
         starts = (0, *part.ends[:-1])
         spans = [("".join(self.pieces[a:b]), part.by_token[b - 1]) for a, b in zip(starts, part.ends, strict=True)]
         return _largest(spans, count)
+
+
+def whole(pieces: Sequence[str], values: Sequence[float]) -> list[tuple[str, float]]:
+    """Values of the tokens added up over what can be read: tokens that are parts of a character make it together.
+
+    A Chinese character may be three tokens, the first two of which show as nothing. A tail of such parts is "…".
+    """
+    out: list[tuple[str, float]] = []
+    carried, parts = 0.0, 0
+    for piece, value in zip(pieces, values, strict=True):
+        if piece:
+            out.append((piece, carried + value))
+            carried, parts = 0.0, 0
+        else:
+            carried, parts = carried + value, parts + 1
+    return [*out, ("…", carried)] if parts else out
 
 
 def _largest(found: Sequence[tuple[str, float]], count: int) -> list[tuple[str, float]]:

@@ -72,7 +72,8 @@ def shade(nats: float) -> str:
     return f"{'p' if nats > 0 else 'm'}{level}" if level else "same"
 
 
-def _token(piece: str, nats: float) -> str:
+def token(piece: str, nats: float) -> str:
+    """One token of a strip, coloured by its nats."""
     sign = "+" if nats > 0 else ""
     shown = escape(visible(piece, "↵"))
     # the break after a shown newline keeps the reply's own lines
@@ -80,7 +81,8 @@ def _token(piece: str, nats: float) -> str:
     return f'<span class="t {shade(nats)}" title="{sign}{number(nats)} nats">{shown}</span>{after}'
 
 
-def _legend() -> str:
+def legend() -> str:
+    """What the colours mean."""
     edges = [number(edge, 1) for edge in _EDGES]
     less = "".join(f'<span class="t m{i}">−{edges[i - 1]}</span>' for i in (4, 3, 2, 1))
     more = "".join(f'<span class="t p{i}">+{edges[i - 1]}</span>' for i in (1, 2, 3, 4))
@@ -99,7 +101,7 @@ def coloured(report: Report) -> str:
         known = [value for value in reply.nats if not math.isnan(value)]
         total = sum(known) if len(known) == len(reply.nats) else math.nan
         sign = "+" if total > 0 else ""
-        tokens = "".join(_token(piece, nats) for piece, nats in zip(reply.pieces, reply.nats, strict=True))
+        tokens = "".join(token(piece, nats) for piece, nats in zip(reply.pieces, reply.nats, strict=True))
         cut = "" if reply.ended else '<span class="cut" title="cut at the horizon">…</span>'
         title = laws.get(reply.law, (reply.law, "draw"))[0]
         chinese = ' lang="zh"' if _HAN.search(reply.text) and not _KANA.search(reply.text) else ""
@@ -112,5 +114,5 @@ def coloured(report: Report) -> str:
         return ""
     return (
         f'<section id="tokens"><h2>Where the policy moved</h2><p class="caption">{TOKENS}</p>'
-        f'{_legend()}<ul class="coloured">{"".join(items)}</ul></section>'
+        f'{legend()}<ul class="coloured">{"".join(items)}</ul></section>'
     )

@@ -29,6 +29,7 @@ from credence.study.evidence_config import ConstraintConfig, EvidenceConfig, Rew
 from credence.study.experts import experts
 from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
+from credence.study.listening import listener
 from credence.study.preference import preference
 from credence.study.weights import WeightsConfig
 
@@ -74,10 +75,17 @@ def evidence(
                 "`sample`, `chat` and `beta`."
             )
         parts.insert(len(given.reward), preference(given.preference, config, prior, say))
+    if isinstance(given, TargetConfig) and given.listener is not None:
+        if prior is None:
+            raise ConfigError(
+                "evidence.listener hears replies by the prior's own model: it is for `credence run`, `sample`, `chat`, "
+                "`explain` and `beta`."
+            )
+        parts.append(listener(given.listener, prior))
     if not parts:
         raise ConfigError(
-            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, comparisons, an expert "
-            "or ended.cut."
+            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, comparisons, an expert, "
+            "a listener or ended.cut."
         )
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 

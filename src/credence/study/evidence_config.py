@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from credence.study.experts import ExpertConfig, RealignConfig
+from credence.study.listening import ListenerConfig
 from credence.study.preference import PreferenceConfig
 from credence.study.section import Rate, Section
 
@@ -114,13 +115,14 @@ class TargetConfig(EvidenceConfig):
         (), description="one table, or several as [[evidence.expert]]"
     )
     realign: RealignConfig | None = Field(None, description="a policy at another beta than it was trained at")
+    listener: ListenerConfig | None = Field(None, description="what the model would say on hearing the reply")
     preference: PreferenceConfig | None = Field(None, description="a reward that comparisons of replies taught")
 
     @model_validator(mode="before")
     @classmethod
     def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
         """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
-        more = isinstance(given, dict) and any(given.get(x) for x in ("reward", "constraint", "preference"))
+        more = isinstance(given, dict) and any(given.get(x) for x in ("reward", "constraint", "listener", "preference"))
         if not isinstance(given, dict) or "ended" in given or more:
             return given
         return {**given, "ended": {"cut": 0.0}} if given.get("expert") or given.get("realign") else given
@@ -133,4 +135,4 @@ class TargetConfig(EvidenceConfig):
     @property
     def needs_prior(self) -> bool:
         """Whether it cannot be made before the prior is loaded."""
-        return self.compares or self.preference is not None
+        return self.compares or self.preference is not None or self.listener is not None

@@ -13,6 +13,9 @@ from credence.diagnose.divergence import PointMass, kl_prior, support_check
 from credence.prior.hf import LMPrior
 from credence.prior.reshape import reshape
 
+END = "⟨end⟩"
+"""How the end token is shown."""
+
 
 @dataclass(frozen=True)
 class TextScore:
@@ -78,7 +81,7 @@ def score_text(model: LMPrior, prompt: str | None, text: str, end: bool, tempera
         unscored, start, ids = codec.pieces(ids)[0], ids[:1], ids[1:]
     pieces = codec.pieces(ids)
     if end:
-        ids, pieces = [*ids, _end(model)], [*pieces, "⟨end⟩"]
+        ids, pieces = [*ids, end_of(model)], [*pieces, END]
     if not ids:
         raise ConfigError("there is no token to score: give a longer text (the first token only starts it).")
     if len(start) + len(ids) > model.context:
@@ -120,7 +123,7 @@ def to_sentence(model: LMPrior, prompt: str, target: str, temperature: float = 1
     return found, PointMass(min(found.nats, 0.0))
 
 
-def _end(model: LMPrior) -> int:
+def end_of(model: LMPrior) -> int:
     """The end token that the tokenizer itself would write, where several end a reply."""
     own = model.codec.tokenizer.eos_token_id
     return int(own) if own in model.ends else min(model.ends)
