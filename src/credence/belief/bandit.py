@@ -23,31 +23,36 @@ Ints = NDArray[np.int64]
 
 
 class Arms(Protocol):
-    """What is believed about K arms by R learners who go side by side. Contexts have d features, d = 0 for none.
-
-    names: K arms.
-    update: the belief after one more reward of each learner: arm (R,), reward (R,), context (R, d).
-    hear: the belief after N rewards heard by all learners: arm (N,), reward (N,), context (N, d).
-    mean: (M, K) posterior mean reward at M contexts; M = R, or any number where R = 1.
-    upper: (M, K) an optimistic index: mean plus `width` of what the reward's mean may lie above it.
-    draw: (R, K) mean rewards under one posterior draw of each learner, at its own context (R, d).
-    draws: (n, M, K) mean rewards under n posterior draws of one learner (R = 1), each at all M contexts.
-    """
+    """What is believed about K arms by R learners who go side by side. Contexts have d features, d = 0 for none."""
 
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> tuple[str, ...]:
+        """K arms."""
+        ...
 
-    def update(self, arm: Ints, reward: Floats, context: Floats) -> Self: ...
+    def update(self, arm: Ints, reward: Floats, context: Floats) -> Self:
+        """The belief after one more reward of each learner: arm (R,), reward (R,), context (R, d)."""
+        ...
 
-    def hear(self, arm: Ints, reward: Floats, context: Floats) -> Self: ...
+    def hear(self, arm: Ints, reward: Floats, context: Floats) -> Self:
+        """The belief after N rewards heard by all learners: arm (N,), reward (N,), context (N, d)."""
+        ...
 
-    def mean(self, context: Floats) -> Floats: ...
+    def mean(self, context: Floats) -> Floats:
+        """(M, K) posterior mean reward at M contexts; M = R, or any number where R = 1."""
+        ...
 
-    def upper(self, context: Floats, width: float) -> Floats: ...
+    def upper(self, context: Floats, width: float) -> Floats:
+        """(M, K) an optimistic index: the mean plus `width` times its uncertainty."""
+        ...
 
-    def draw(self, rng: np.random.Generator, context: Floats) -> Floats: ...
+    def draw(self, rng: np.random.Generator, context: Floats) -> Floats:
+        """(R, K) mean rewards under one posterior draw of each learner, at its own context (R, d)."""
+        ...
 
-    def draws(self, rng: np.random.Generator, n: int, context: Floats) -> Floats: ...
+    def draws(self, rng: np.random.Generator, n: int, context: Floats) -> Floats:
+        """(n, M, K) mean rewards under n posterior draws of one learner (R = 1), each at all M contexts."""
+        ...
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -102,7 +102,8 @@ class LinearArms:
     @property
     def rest(self) -> Floats:
         """(R, K) S: what the regression leaves, with the prior's share."""
-        return np.maximum(self.squares - (self.moment * self.centre).sum(-1), 1e-12 * self.squares)
+        left = self.squares - (self.moment * self.centre).sum(-1)
+        return np.asarray(np.maximum(left, 1e-12 * self.squares), np.float64)
 
     def mean(self, context: Floats) -> Floats:
         """x·μ in the reward's unit."""

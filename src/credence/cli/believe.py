@@ -1,0 +1,21 @@
+"""`credence believe`: Bayes over hypotheses, one file a command; what is heavy is imported inside each."""
+
+import typer
+
+from credence.cli.believe_choose import choose
+
+believe = typer.Typer(
+    help="Beliefs: what the evidence says of finitely many hypotheses, and what to do about it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@believe.callback()
+def group() -> None:
+    """Beliefs: what the evidence says of finitely many hypotheses, and what to do about it."""
+
+
+for command in (choose,):
+    believe.command()(command)
