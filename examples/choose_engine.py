@@ -18,7 +18,7 @@ from credence import BestOfN, Importance, Key, Posterior, Reward, TablePrior
 from credence.belief.chooser import Chooser
 from credence.belief.linear_arms import LinearArms
 
-ENGINES = {"prior": 1, "best of 3": 3, "best of 8": 8}
+ENGINES = {"prior": 1, "best of 8": 8}
 LEVELS, HORIZON, PRICE = 8, 6, 0.025
 """How hard a prompt can be, tokens of a reply, and what a drawn candidate costs."""
 

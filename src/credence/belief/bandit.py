@@ -11,7 +11,7 @@ does not matter and a batch equals its pieces (tests/property/test_bandits.py).
 """
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@runtime_checkable
 class Arms(Protocol):
     """What is believed about K arms by R learners who go side by side. Contexts have d features, d = 0 for none."""
 
@@ -30,11 +31,11 @@ class Arms(Protocol):
         """K arms."""
         ...
 
-    def update(self, arm: Ints, reward: Floats, context: Floats) -> Self:
+    def update(self, arm: Ints, reward: Floats, context: Floats) -> "Arms":
         """The belief after one more reward of each learner: arm (R,), reward (R,), context (R, d)."""
         ...
 
-    def hear(self, arm: Ints, reward: Floats, context: Floats) -> Self:
+    def hear(self, arm: Ints, reward: Floats, context: Floats) -> "Arms":
         """The belief after N rewards heard by all learners: arm (N,), reward (N,), context (N, d)."""
         ...
 

@@ -97,7 +97,7 @@ class LinearArms:
     @property
     def centre(self) -> Floats:
         """(R, K, p) μ."""
-        return np.linalg.solve(self.precision, self.moment[..., None])[..., 0]
+        return np.asarray(np.linalg.solve(self.precision, self.moment[..., None])[..., 0], np.float64)
 
     @property
     def rest(self) -> Floats:

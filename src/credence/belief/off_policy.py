@@ -133,7 +133,7 @@ def evaluate(logged: Logged, policy: str, law: Floats, model: Floats | None = No
     if not ((law >= 0).all() and (law <= 1 + 1e-9).all() and (not whole or np.allclose(law.sum(1), 1, atol=1e-6))):
         raise ContractError(f"policy {policy!r}: probabilities in [0, 1] that sum to 1 over the arms are needed.")
     mine = law[np.arange(n), logged.arm] if whole else law
-    w = mine / logged.propensity
+    w = weights(mine, logged.propensity)
     mean = float(w.mean())
     if mean == 0:
         nothing = (
@@ -147,8 +147,7 @@ def evaluate(logged: Logged, policy: str, law: Floats, model: Floats | None = No
     residual = w * (logged.reward - snips) / mean
     doubly = None
     if model is not None and whole:
-        said = model[np.arange(n), logged.arm]
-        doubly = mean_interval((law * model).sum(1) + w * (logged.reward - said), level, degrees)
+        doubly = mean_interval(doubly_robust(logged, law, model, w), level, degrees)
     return Value(
         policy,
         mean_interval(w * logged.reward, level, degrees),
@@ -159,6 +158,17 @@ def evaluate(logged: Logged, policy: str, law: Floats, model: Floats | None = No
         mean,
         tuple(_warnings(w, logged.reward)),
     )
+
+
+def weights(mine: Floats, propensity: Floats) -> Floats:
+    """(N,) w = π(a|x)/p of the logged arms."""
+    return mine / propensity
+
+
+def doubly_robust(logged: Logged, law: Floats, model: Floats, w: Floats) -> Floats:
+    """(N,) what DR averages: the model's value of the policy, and the weighted error of the model where it shows."""
+    said = model[np.arange(len(logged)), logged.arm]
+    return (law * model).sum(1) + w * (logged.reward - said)
 
 
 def _warnings(w: Floats, reward: Floats) -> list[str]:
