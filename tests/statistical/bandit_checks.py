@@ -200,9 +200,9 @@ def true_value() -> float:
 
 
 def check_off_policy_unbiased(seed: int) -> None:
-    """600 logs of 100 choices: the means of IPS and of DR with a wrong model are the truth; |z| < 4.9 each."""
+    """400 logs of 100 choices: the means of IPS and of DR with a wrong model are the truth; |z| < 4.9 each."""
     rng, truth = Key(seed).fold("unbiased").generator(), true_value()
-    found = [_estimates(rng, 100) for _ in range(600)]
+    found = [_estimates(rng, 100) for _ in range(400)]
     for values in (np.array([v.ips[0] for v in found if v.ips]), np.array([v.dr[0] for v in found if v.dr])):
         error = float(values.std(ddof=1)) / math.sqrt(len(values))
         assert abs(float(values.mean()) - truth) < Z * error, (float(values.mean()), truth, error)
