@@ -153,10 +153,11 @@ def print_log(report: LogReport, console: Console) -> None:
     console.print(_arms(report))
     console.print()
     sure = "" if report.next_propensity < 0.995 else ": the belief is all but sure"
-    chosen = Text("choose next: ").append(visible(report.next_arm, " "), style="bold")
+    average = report.at and "=" not in report.at
+    chosen = Text(f"choose next, for {report.at}: " if average else "choose next: ").append(visible(report.next_arm, " "), style="bold")
     chosen.append(f"  (Thompson sampling, propensity {number(report.next_propensity, 3)}{sure}; log it)")
-    if report.at and "=" not in report.at:
-        chosen.append(f"; for {report.at}. For one context: --at {report.contexts[0].partition('=')[0]}=…")
+    if average:
+        chosen.append(f". For one context: --at {report.contexts[0].partition('=')[0]}=…")
     console.print(chosen, soft_wrap=not console.is_terminal)
     console.print()
     console.print(Group(_policies(report), *_doubts(report)))
