@@ -154,7 +154,9 @@ def print_log(report: LogReport, console: Console) -> None:
     console.print()
     sure = "" if report.next_propensity < 0.995 else ": the belief is all but sure"
     average = report.at and "=" not in report.at
-    chosen = Text(f"choose next, for {report.at}: " if average else "choose next: ").append(visible(report.next_arm, " "), style="bold")
+    chosen = Text(f"choose next, for {report.at}: " if average else "choose next: ").append(
+        visible(report.next_arm, " "), style="bold"
+    )
     chosen.append(f"  (Thompson sampling, propensity {number(report.next_propensity, 3)}{sure}; log it)")
     if average:
         chosen.append(f". For one context: --at {report.contexts[0].partition('=')[0]}=…")
