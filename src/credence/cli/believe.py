@@ -3,6 +3,7 @@
 import typer
 
 from credence.cli.believe_ask import ask
+from credence.cli.believe_choose import choose
 
 believe = typer.Typer(
     help="Beliefs: what the evidence says of finitely many hypotheses, and what to do about it.",
@@ -17,5 +18,5 @@ def group() -> None:
     """Beliefs: what the evidence says of finitely many hypotheses, and what to do about it."""
 
 
-for command in (ask,):
+for command in (ask, choose):
     believe.command()(command)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ def tail_share(prompts: int, level: float) -> float:
     return 0.5 * math.erfc(math.sqrt(prompts / degrees) * t / math.sqrt(2))
 
 
+@cache
 def student(degrees: int, level: float) -> float:
     """The t with P(|T| < t) = level for Student's law, to about four digits. Test: tests/unit/test_intervals.py."""
     angle = np.linspace(0, math.pi / 2, 20_001)  # t = √ν tan(angle) has density ∝ cos^(ν−1)
