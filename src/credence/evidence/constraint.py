@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError
@@ -26,11 +26,13 @@ class Constraint(Composable):
         holds: decoded completion -> bool.
         name: of the reading.
         otherwise: nats where the event fails; finite values keep reverse KL finite.
+        lasting: a text for which it holds can be continued in no way for which it does not.
     """
 
     holds: Callable[[Any], bool]
     name: str
     otherwise: float = -math.inf
+    lasting: bool = False
 
     def __post_init__(self) -> None:
         if math.isnan(self.otherwise) or self.otherwise >= 0:
@@ -46,6 +48,12 @@ class Constraint(Composable):
         held = self.readings(prompts, completions)[self.name]
         return torch.where(held > 0, 0.0, torch.tensor(self.otherwise, dtype=torch.float64, device=held.device))
 
+    def settled(self, prompts: Prompts, completions: Completions) -> Bool[Tensor, " R"]:
+        """Where a lasting event has come about."""
+        if not self.lasting:
+            return torch.zeros(len(completions), dtype=torch.bool, device=completions.ids.device)
+        return self.readings(prompts, completions)[self.name] > 0
+
     def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
         """1 where the event holds."""
         held = [float(bool(self.holds(text))) for text in completions.texts(prompts.codec)]
@@ -57,7 +65,8 @@ def contains(*words: str, otherwise: float = -math.inf) -> Constraint:
     if not words or any(not w for w in words):
         raise ConfigError(f"contains{words}: at least one word that is not empty is needed.")
     lowered = [w.lower() for w in words]
-    return Constraint(lambda text: any(w in text.lower() for w in lowered), f"contains {'|'.join(words)}", otherwise)
+    name = f"contains {'|'.join(words)}"
+    return Constraint(lambda text: any(w in text.lower() for w in lowered), name, otherwise, lasting=True)
 
 
 def matches(pattern: str, otherwise: float = -math.inf) -> Constraint:

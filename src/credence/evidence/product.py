@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from credence.core.errors import ConfigError
@@ -58,6 +58,22 @@ def prefix_twists(evidence: Evidence, prompts: Prompts, completions: Completions
     )
     out[row, step + 1] = evidence.log_twist(prompts, cut)
     return out
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """Evidence that can tell when nothing that may still be said changes its nats."""
+
+    def settled(self, prompts: Prompts, completions: Completions) -> Bool[Tensor, " R"]:
+        """Rows of which every continuation has the log_lik that the text so far has; False where that is not known."""
+        ...
+
+
+def settled(evidence: Evidence, prompts: Prompts, completions: Completions) -> Bool[Tensor, " R"]:
+    """Rows whose nats nothing changes any more: those that have ended, and those of which the evidence says so."""
+    if isinstance(evidence, Settling):
+        return completions.ended | evidence.settled(prompts, completions)
+    return completions.ended
 
 
 Readings = Mapping[str, Float[Tensor, " R"]]
@@ -114,6 +130,10 @@ class Product(Composable):
         """Sum of the factors' twists."""
         return torch.stack([twist(f, prompts, completions) for f in self.factors]).sum(0)
 
+    def settled(self, prompts: Prompts, completions: Completions) -> Bool[Tensor, " R"]:
+        """Where every factor is."""
+        return torch.stack([settled(f, prompts, completions) for f in self.factors]).all(0)
+
     def readings(self, prompts: Prompts, completions: Completions) -> Readings:
         """All factors' readings; a name used twice gets a number."""
         return _merged(f.readings(prompts, completions) for f in self.factors)
@@ -153,6 +173,10 @@ class Tempered(Composable):
     def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
         """tau × the inner twist."""
         return self._scale(twist(self.inner, prompts, completions))
+
+    def settled(self, prompts: Prompts, completions: Completions) -> Bool[Tensor, " R"]:
+        """Where the inner evidence is."""
+        return settled(self.inner, prompts, completions)
 
     def readings(self, prompts: Prompts, completions: Completions) -> Readings:
         """The inner readings, in their own unit."""

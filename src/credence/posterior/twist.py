@@ -10,7 +10,7 @@ from torch import Tensor
 from credence.core.errors import ConfigError
 from credence.core.protocols import Evidence
 from credence.core.types import Completions, Prompts
-from credence.evidence.product import Composable, Readings, max_log_lik, measure
+from credence.evidence.product import Composable, Readings, max_log_lik, measure, settled
 
 
 @runtime_checkable
@@ -56,7 +56,8 @@ class Twisted(Composable):
     """Evidence with a learnt twist: log_lik is the evidence's own, log_twist of an unfinished text is the value's.
 
     A twist steers SMC's particles and never moves its target, however wrong the value is; that of soft values makes
-    every weight equal. At an ended or cut row log_twist is log_lik. Tested in tests/oracle/test_twist.py.
+    every weight equal. At an ended or cut row, and where the evidence is settled (evidence.product.settled), log_twist
+    is log_lik. Tested in tests/oracle/test_twist.py and test_settled.py.
 
     Args:
         evidence: what is aimed at.
@@ -95,8 +96,8 @@ class Twisted(Composable):
         return measure(self.evidence, prompts, completions)
 
     def log_twist(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
-        """The value of unfinished rows, log_lik of the others; nats."""
-        final = completions.ended | (completions.lengths >= self.value.horizon)
+        """The value of unfinished rows, log_lik of the others and of those that the evidence calls settled; nats."""
+        final = (completions.lengths >= self.value.horizon) | settled(self.evidence, prompts, completions)
         out = torch.zeros(len(completions), dtype=torch.float64, device=completions.ids.device)
         if bool(final.any()):
             out[final] = self.log_lik(prompts, completions.rows(final))
