@@ -152,6 +152,13 @@ def test_engines_and_seeds_may_be_added(config: Path) -> None:
     assert still(made.to_json()) == still(whole.to_json())
 
 
+def test_a_distilled_engine_is_named_by_its_own_law(config: Path) -> None:
+    """Rejects the target of another engine than the one that was distilled."""
+    made, _, said = study(config, "distil", "tokens=3000", 1, "train.distil.sampler='best_of_n'")
+    assert by_name(made)["distil"].target == "the law of BestOfN: not p*"
+    assert "distil converges to the law of BestOfN: not p*." in [*made.facts, said]
+
+
 def test_what_changed_is_not_gone_on_with(config: Path) -> None:
     study(config, "best_of_n", seeds=1)
     with pytest.raises(ConfigError, match="begun with a budget of tokens=3000"):

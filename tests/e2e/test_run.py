@@ -396,6 +396,19 @@ def test_impossible_draws_are_refused_before_reinforce_would_meet_them(config: P
     assert len(report.history) > 0
 
 
+@pytest.mark.parametrize("engine", ["reinforce", "distil"])
+def test_a_hard_constraint_is_trained_towards_on_weighted_draws(config: Path, engine: str) -> None:
+    """Forward KL and distillation weigh an impossible draw by nothing; only the reverse KL must refuse."""
+    text = config.read_text(encoding="utf-8") + '\n[[evidence.constraint]]\nmatches = "^[^A-M]*$"\n'
+    config.write_text(text, encoding="utf-8")
+    steps = {"reinforce": ["train.reinforce.steps=0"], "distil": ["train.engine='distil'", "train.distil.steps=2"]}
+    report, folder, _ = study(config, *steps[engine], "prompts.heldout=2")
+    assert len(report.history) > 0
+    assert status(folder) == "done"
+    with pytest.raises(ConfigError, match=r"forbids replies.*stage dpg"):
+        study(config, "train.engine='ppo'", name="other")
+
+
 def test_a_reward_that_never_worked_replaces_no_earlier_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, folder, _ = study(config)
     monkeypatch.setenv("FAIL_BY", "raise")

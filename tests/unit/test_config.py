@@ -156,6 +156,12 @@ def test_training_refuses_what_only_sampling_can_do() -> None:
     for override in ("evidence.ended.cut=-inf", "evidence.constraint.contains=['a']"):
         with pytest.raises(ConfigError, match=r"forbids replies.*finite nats"):
             check_training(load_config(None, [override]))
+    hard = "evidence.ended.cut=-inf"
+    for allowed in (["train.engine='distil'"], ["train.reinforce.steps=0"], ["train.engine='expert_iteration'"]):
+        check_training(load_config(None, [hard, *allowed]))
+    for refused in (["train.engine='ppo'"], ["train.reinforce.steps=0", "train.value.learner='soft_q'"]):
+        with pytest.raises(ConfigError, match="forbids replies"):
+            check_training(load_config(None, [hard, "train.method='value'", *refused]))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from credence.core.errors import ContractError
 from credence.core.keys import Key
 from credence.core.protocols import Batch, Policy, Prior
 from credence.core.status import Status
@@ -84,6 +85,7 @@ class Fit:
             draws.
         cost: completion tokens learnt from, and CPU seconds.
         interrupted: whether Ctrl-C ended it.
+        target: what the learner tends to, "posterior" or another law by name.
     """
 
     policy: Policy
@@ -94,6 +96,7 @@ class Fit:
     best_elbo: float = float("-inf")
     cost: Cost = field(default_factory=Cost)
     interrupted: bool = False
+    target: str = "posterior"
 
 
 def fit(
@@ -158,7 +161,8 @@ def fit(
     Raises:
         ConfigError: no prompts, a learner of stored draws without them, a reading named like a key of the history; the
             checkpoints are of a call with other arguments.
-        ContractError: an impossible draw met a learner of the reverse KL.
+        ContractError: an impossible draw met a learner of the reverse KL; rows that the policy cannot say though its
+            prior can; a validation measure that does not give a number for each draw.
         BackendError: a checkpoint cannot be written; those from before stay.
 
     Cost: a step is one sampling pass (on policy), one prior scoring pass, one forward and backward pass. Memory: a copy
@@ -168,7 +172,7 @@ def fit(
     run = Collector(posterior, policy, prompts, learner, key, stored, draw, shape, replay)
     if learner.target != "posterior":
         say(converges(learner))
-    out = Fit(policy)
+    out = Fit(policy, target=learner.target)
     budget = Budget(steps, seconds, spent)
     best = _Best(out, run, validation, steps)
     saver = Saver(checkpoints, checkpoint_every, origin(stage, learner, key, steps))
@@ -297,7 +301,7 @@ class _Best:
         value, se = _elbo_of(nats - spent, len(given.prompts))
         said: Record = {"val_elbo": value, "val_elbo_se": se}
         if given.measure is not None:
-            gold = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
+            gold = _mean_of(given.measure, given.prompts, drawn[0])
             said = {**said, "val_measure": gold, "val_log_lik": float(nats.mean()), "val_kl": float(spent.mean())}
             value = gold if given.chooses else value
         if step == 0 and value != value:
@@ -314,6 +318,24 @@ class _Best:
         if self.validation is None and self.out.status is not Status.NAN:
             self.out.best, self.state = len(self.out.history), self.out.policy.state()
         self.out.policy.restore(self.state)
+
+
+def _mean_of(measure: Measure, prompts: Prompts, completions: Completions) -> float:
+    """The mean of a measure over draws.
+
+    Raises:
+        ContractError: it does not give one number for each.
+    """
+    found = list(measure(prompts, completions))
+    if len(found) != len(completions):
+        raise ContractError(
+            f"the validation's measure returned {len(found)} values for {len(completions)} draws: one each is needed."
+        )
+    try:
+        return sum(float(value) for value in found) / len(found)
+    except (TypeError, ValueError):
+        wrong = next(value for value in found if not isinstance(value, int | float))
+        raise ContractError(f"the validation's measure returned {wrong!r}: a number for each draw is needed.") from None
 
 
 def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int) -> tuple[float, float]:

@@ -67,7 +67,7 @@ class ToKL:
         bound: largest τ, and 1 over the smallest.
 
     Raises:
-        ConfigError: a number that is not finite and above 0.
+        ConfigError: a number that is not finite and above 0; a learner whose records tell no kl_prior.
 
     Source: the controller of Ziegler et al. 2019, in log τ.
     """
@@ -86,10 +86,24 @@ class ToKL:
         """The target of this step, from the last one's record."""
         if "tau" not in record:
             return self.posterior.tempered(1.0)
-        error = max(-self.most, min(self.most, record["kl_prior"] / self.kl - 1))
+        error = max(-self.most, min(self.most, kl_prior(record) / self.kl - 1))
         edge = math.log(self.bound)
         log_tau = max(-edge, min(edge, math.log(record["tau"]) - self.gain * error))
         return self.posterior.tempered(math.exp(log_tau))
+
+
+def kl_prior(record: Record) -> float:
+    """KL(π‖π0) in nats as a step estimated it.
+
+    Raises:
+        ConfigError: its learner cannot.
+    """
+    if "kl_prior" not in record:
+        raise ConfigError(
+            "this learner's records tell no kl_prior: from recorded replies, and from values alone, KL(π‖π0) cannot be "
+            "estimated. Leave ToKL and KLBudget out; those replies carry their own β, and NoBetter stops by validation."
+        )
+    return record["kl_prior"]
 
 
 def realised(posterior: Posterior) -> Record:

@@ -5,17 +5,19 @@ import math
 from credence.core.errors import ConfigError
 from credence.study.config import RunConfig
 from credence.study.recorded_learners import RecordedConfig
-from credence.study.values import check_learner
+from credence.study.values import check_learner, takes_impossible
 
 
 def check_training(config: RunConfig) -> None:
     """Refuse what can be sampled but not trained towards, with the reason.
 
     Raises:
-        ConfigError: as check_learnable and check_finite.
+        ConfigError: as check_learnable and, where a stage cannot take replies of -inf nats, as check_finite.
     """
     check_learnable(config)
-    check_finite(config)
+    train = config.train
+    if (train.chosen.steps > 0 and train.chosen.finite) or not takes_impossible(train.value):
+        check_finite(config)
 
 
 def check_learnable(config: RunConfig) -> None:
@@ -62,7 +64,9 @@ def check_finite(config: RunConfig) -> None:
     if hard:
         raise ConfigError(
             f"{hard[0]} = -inf forbids replies, so KL(policy‖posterior) would be inf for every policy that still "
-            "says one. Give finite nats (-10 is nearly as strict), or use `credence sample`, which allows -inf."
+            "says one. Give finite nats (-10 is nearly as strict), train on weighted draws alone (train.engine = "
+            f'"distil", or train.{config.train.engine}.steps = 0 and the stage dpg), or use `credence sample`: these '
+            "allow -inf."
         )
 
 

@@ -38,7 +38,7 @@ class WeightsConfig(Section):
     def _of_full(self) -> Self:
         if self.only and self.method != "full":
             raise ValueError(
-                f'only = {self.only!r} chooses among the model\'s own weights, and method = "{self.method}" trains none '
-                'of them. Set method = "full", or remove only.'
+                f'only = {self.only!r} chooses among the model\'s own weights, and method = "{self.method}" trains '
+                'none of them. Set method = "full", or remove only.'
             )
         return self
