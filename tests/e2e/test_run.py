@@ -213,14 +213,14 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     from credence.learn import loop
 
     seen: list[float] = []
-    plain = loop._elbo_of
+    plain = loop.elbo_of
 
     def watched(*given: Any) -> tuple[float, float]:
         value, se = plain(*given)
         seen.append(value)
         return value, se
 
-    monkeypatch.setattr(loop, "_elbo_of", watched)
+    monkeypatch.setattr(loop, "elbo_of", watched)
     _, folder, _ = study(config)
     first = [h["val_elbo"] for h in lines(folder / "history.jsonl") if h["stage"] == "dpg" and "val_elbo" in h]
     assert seen[1 : 1 + len(first)] == first
@@ -527,7 +527,7 @@ def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch
         case "draws":
             monkeypatch.setattr(run, "draw_each", interrupted(run.draw_each, 0))
         case "training":
-            monkeypatch.setattr(loop, "_elbo_of", interrupted(loop._elbo_of, 2))
+            monkeypatch.setattr(loop, "elbo_of", interrupted(loop.elbo_of, 2))
         case _:
             monkeypatch.setattr(run, "render", interrupted(run.render, 0))
     done = call(config, code=130)

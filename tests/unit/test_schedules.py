@@ -64,6 +64,16 @@ def test_a_kl_budget_stops_training() -> None:
     assert sum(r["kl_prior"] for r in done.history[-2:]) / 2 >= 0.2 > done.history[-3]["kl_prior"]
 
 
+def test_a_driven_beta_is_said_to_rest_elsewhere() -> None:
+    """Its β is not the evidence's; one that is annealed comes back to it."""
+    lines: list[str] = []
+    for schedule in (ToKL(toy_a(), 0.3), Annealed(toy_a(), 0.1, 2)):
+        policy = free_policy(toy_a(), PROMPTS)
+        done = fit(schedule, policy, PROMPTS, Reinforce(1, 4), Key(1), 2, say=lines.append)
+        assert (done.target == "posterior") == isinstance(schedule, Annealed)
+    assert lines == ["Reinforce converges to the posterior at the β where KL(π‖π0) is 0.3 nats."]
+
+
 def test_records_without_a_kl_say_what_to_leave_out() -> None:
     """DPO's replies come from a law that nobody knows. Rejects a KeyError."""
     record = {"preference_loss": 0.7, "tau": 1.0}

@@ -122,6 +122,8 @@ def _plain(value: object) -> object:
         return value.value
     if isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]  # pyright: ignore[reportUnknownVariableType] - of anything
     name = type(value).__name__ if not callable(value) else getattr(value, "__qualname__", type(value).__name__)
     return {"is": name, **_settings(value)} if is_dataclass(value) else name
 

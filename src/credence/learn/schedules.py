@@ -7,7 +7,7 @@ The power τ of the evidence is what moves: log_lik · τ, so that the β realis
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from credence.core.errors import ConfigError
 from credence.core.protocols import Evidence
@@ -15,6 +15,16 @@ from credence.evidence.product import Product, Tempered
 from credence.posterior.posterior import Posterior
 
 Record = Mapping[str, Any]
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A schedule that does not end at the posterior it began with."""
+
+    @property
+    def target(self) -> str:
+        """Where it ends instead."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +91,11 @@ class ToKL:
     def __post_init__(self) -> None:
         for name in ("kl", "gain", "most", "bound"):
             _positive(name, getattr(self, name))
+
+    @property
+    def target(self) -> str:
+        """The law it rests at, whose β the history tells."""
+        return f"the posterior at the β where KL(π‖π0) is {self.kl:g} nats"
 
     def __call__(self, step: int, record: Record) -> Posterior:
         """The target of this step, from the last one's record."""

@@ -140,7 +140,7 @@ def load(contest: Contest, say: build.Say) -> Found:
     given, parts = build.prompt_sets(config)
     if words := given.words():
         say(words)
-    posterior = build.posterior(config)
+    posterior = build.posterior(config, say)
     prior = posterior.prior
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train_on = (prior.codec.prompts(s.given, s.columns) for s in sets)

@@ -3,6 +3,7 @@
 import math
 
 from credence.core.errors import ConfigError
+from credence.study.balance_learners import TrajectoryBalanceConfig
 from credence.study.config import RunConfig
 from credence.study.recorded_learners import RecordedConfig
 from credence.study.values import check_learner, takes_impossible
@@ -84,6 +85,13 @@ def _check_engine(config: RunConfig) -> None:
         raise ConfigError(
             f"train.replay.groups = {config.train.replay.groups} joins past draws of the policy, and "
             f"train.{config.train.engine} learns from stored draws and makes none. Remove train.replay."
+        )
+    moves = config.train.beta.schedule != "fixed"
+    if moves and isinstance(given, TrajectoryBalanceConfig) and not given.log_z_lr and not learner.on_policy:
+        raise ConfigError(
+            f"train.beta.schedule = {config.train.beta.schedule!r} moves the target, and with it log Z, which "
+            "train.trajectory_balance.log_z_lr = 0 holds where it began: on the prior's draws the minimum would be "
+            'another law. Let it be learnt (log_z_lr = 0.02), draw from the policy (draws = "policy"), or take vargrad.'
         )
     if given.on_prior and not learner.on_policy and given.group > stored:
         raise ConfigError(
