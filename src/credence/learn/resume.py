@@ -123,7 +123,7 @@ def _plain(value: object) -> object:
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(x) for x in value]  # pyright: ignore[reportUnknownVariableType] - of anything
+        return [_plain(x) for x in value]
     name = type(value).__name__ if not callable(value) else getattr(value, "__qualname__", type(value).__name__)
     return {"is": name, **_settings(value)} if is_dataclass(value) else name
 
