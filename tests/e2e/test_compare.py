@@ -261,7 +261,7 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
         return plain(policy, *given)
 
     monkeypatch.setattr(contest_train, "look", looks)
-    monkeypatch.setattr(compare, "load", lambda contest: world())
+    monkeypatch.setattr(compare, "load", lambda contest, say: world())
     more = ("measure.draws=1500", "measure.policy_draws=1000", 'train.method="full"', "train.dpg.lr=0.003",
             "prior.horizon=3", "train.dpg.prompts=2", "train.dpg.draws=128",
             "sample.draws=32", "sample.rejection.most=4096")  # fmt: skip
