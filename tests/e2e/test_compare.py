@@ -152,6 +152,13 @@ def test_engines_and_seeds_may_be_added(config: Path) -> None:
     assert still(made.to_json()) == still(whole.to_json())
 
 
+def test_a_distilled_engine_is_named_by_its_own_law(config: Path) -> None:
+    """Rejects the target of another engine than the one that was distilled."""
+    made, _, said = study(config, "distil", "tokens=3000", 1, "train.distil.sampler='best_of_n'")
+    assert by_name(made)["distil"].target == "the law of BestOfN: not p*"
+    assert "distil converges to the law of BestOfN: not p*." in [*made.facts, said]
+
+
 def test_what_changed_is_not_gone_on_with(config: Path) -> None:
     study(config, "best_of_n", seeds=1)
     with pytest.raises(ConfigError, match="begun with a budget of tokens=3000"):
@@ -254,7 +261,7 @@ def test_every_number_of_the_table_against_the_enumerated_one(config: Path, monk
         return plain(policy, *given)
 
     monkeypatch.setattr(contest_train, "look", looks)
-    monkeypatch.setattr(compare, "load", lambda contest: world())
+    monkeypatch.setattr(compare, "load", lambda contest, say: world())
     more = ("measure.draws=1500", "measure.policy_draws=1000", 'train.method="full"', "train.dpg.lr=0.003",
             "prior.horizon=3", "train.dpg.prompts=2", "train.dpg.draws=128",
             "sample.draws=32", "sample.rejection.most=4096")  # fmt: skip

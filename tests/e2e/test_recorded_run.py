@@ -108,6 +108,17 @@ def test_the_others_run_from_their_files(config: Path, engine: str) -> None:
     assert [record["step"] for record in history(folder) if key in record] == [1, 2]
 
 
+def test_labels_that_repeat_or_contradict_are_said_and_bounded(config: Path) -> None:
+    """Ten copies of a line train the same policy as one. Rejects labels that pull as often as they were copied."""
+    runs: list[list[dict[str, Any]]] = []
+    for name, rows in (("one", LABELS), ("ten", LABELS + 10 * LABELS[:1])):
+        (config.parent / "labels.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+        _, folder, said = study(config, "train.engine=kto", name=name)
+        runs.append(history(folder))
+        assert ("10 labels repeat a judgement" in said) == (name == "ten")
+    assert runs[0] == runs[1]
+
+
 def test_a_resumed_run_refuses_another_file(config: Path) -> None:
     study(config)
     (config.parent / "pairs.jsonl").write_text(json.dumps(PAIRS[0]), encoding="utf-8")

@@ -213,14 +213,14 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     from credence.learn import loop
 
     seen: list[float] = []
-    plain = loop._elbo_of
+    plain = loop.elbo_of
 
     def watched(*given: Any) -> tuple[float, float]:
         value, se = plain(*given)
         seen.append(value)
         return value, se
 
-    monkeypatch.setattr(loop, "_elbo_of", watched)
+    monkeypatch.setattr(loop, "elbo_of", watched)
     _, folder, _ = study(config)
     first = [h["val_elbo"] for h in lines(folder / "history.jsonl") if h["stage"] == "dpg" and "val_elbo" in h]
     assert seen[1 : 1 + len(first)] == first
@@ -396,6 +396,19 @@ def test_impossible_draws_are_refused_before_reinforce_would_meet_them(config: P
     assert len(report.history) > 0
 
 
+@pytest.mark.parametrize("engine", ["reinforce", "distil"])
+def test_a_hard_constraint_is_trained_towards_on_weighted_draws(config: Path, engine: str) -> None:
+    """Forward KL and distillation weigh an impossible draw by nothing; only the reverse KL must refuse."""
+    text = config.read_text(encoding="utf-8") + '\n[[evidence.constraint]]\nmatches = "^[^A-M]*$"\n'
+    config.write_text(text, encoding="utf-8")
+    steps = {"reinforce": ["train.reinforce.steps=0"], "distil": ["train.engine='distil'", "train.distil.steps=2"]}
+    report, folder, _ = study(config, *steps[engine], "prompts.heldout=2")
+    assert len(report.history) > 0
+    assert status(folder) == "done"
+    with pytest.raises(ConfigError, match=r"forbids replies.*stage dpg"):
+        study(config, "train.engine='ppo'", name="other")
+
+
 def test_a_reward_that_never_worked_replaces_no_earlier_run(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, folder, _ = study(config)
     monkeypatch.setenv("FAIL_BY", "raise")
@@ -514,7 +527,7 @@ def test_ctrl_c_keeps_what_is_done(config: Path, monkeypatch: pytest.MonkeyPatch
         case "draws":
             monkeypatch.setattr(run, "draw_each", interrupted(run.draw_each, 0))
         case "training":
-            monkeypatch.setattr(loop, "_elbo_of", interrupted(loop._elbo_of, 2))
+            monkeypatch.setattr(loop, "elbo_of", interrupted(loop.elbo_of, 2))
         case _:
             monkeypatch.setattr(run, "render", interrupted(run.render, 0))
     done = call(config, code=130)

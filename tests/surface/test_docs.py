@@ -27,6 +27,14 @@ def test_every_test_that_a_page_names_exists() -> None:
     assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
 
 
+def test_every_test_that_the_code_names_exists() -> None:
+    """A docstring that says where it is tested: whoever reads it must find that file."""
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "decisions").glob("*.md")]
+    named = {name for file in files for name in re.findall(r"\b(tests/[\w/]+\.py)\b", file.read_text(encoding="utf-8"))}
+    assert len(named) > 40
+    assert not [name for name in sorted(named) if not (ROOT / name).is_file()]
+
+
 def test_both_readmes_have_the_same_parts() -> None:
     """Headings by level, what is shown, and links (but each names the other)."""
     english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))

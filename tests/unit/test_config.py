@@ -156,6 +156,20 @@ def test_training_refuses_what_only_sampling_can_do() -> None:
     for override in ("evidence.ended.cut=-inf", "evidence.constraint.contains=['a']"):
         with pytest.raises(ConfigError, match=r"forbids replies.*finite nats"):
             check_training(load_config(None, [override]))
+    hard = "evidence.ended.cut=-inf"
+    for allowed in (["train.engine='distil'"], ["train.reinforce.steps=0"], ["train.engine='expert_iteration'"]):
+        check_training(load_config(None, [hard, *allowed]))
+    for refused in (["train.engine='ppo'"], ["train.reinforce.steps=0", "train.value.learner='soft_q'"]):
+        with pytest.raises(ConfigError, match="forbids replies"):
+            check_training(load_config(None, [hard, "train.method='value'", *refused]))
+
+
+def test_a_held_log_z_is_refused_where_the_target_moves() -> None:
+    """Off policy a wrong log Z moves the minimum. Rejects a run that ends at another law in silence."""
+    held = ["train.engine='trajectory_balance'", "train.trajectory_balance.log_z_lr=0.0", "train.beta.schedule='kl'"]
+    with pytest.raises(ConfigError, match=r"moves the target.*log_z_lr = 0 holds.*vargrad"):
+        check_training(load_config(None, [*held, "train.trajectory_balance.draws='prior'"]))
+    check_training(load_config(None, held))  # on policy it is a baseline
 
 
 @pytest.mark.parametrize(

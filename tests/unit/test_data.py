@@ -37,6 +37,16 @@ def test_txt_csv_and_jsonl_give_the_same_prompts(tmp_path: Path) -> None:
     assert jsonl.take([1]).columns == {"level": [None]}
 
 
+def test_a_prompt_that_comes_again_with_other_columns_is_said(tmp_path: Path) -> None:
+    """The reward would have read them. A second pair of recorded replies to one prompt is nothing to say."""
+    asked = [{"prompt": "a", "solution": "1"}, {"prompt": "b", "solution": "1"}, {"prompt": "a", "solution": "2"}]
+    found = load_prompts(write(tmp_path, "a.jsonl", "\n".join(json.dumps(x) for x in asked)), tmp_path)
+    assert found.words().startswith("a.jsonl: 1 lines repeat a prompt with other columns")
+    assert found.take([0]).words() == found.words()
+    pairs = [{"prompt": "a", "chosen": str(i), "rejected": "x"} for i in range(3)]
+    assert load_prompts(write(tmp_path, "b.jsonl", "\n".join(json.dumps(x) for x in pairs)), tmp_path).words() == ""
+
+
 def test_messages_lose_the_recorded_reply(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
     found = load_prompts(write(tmp_path, "m.jsonl", json.dumps({"messages": talk})), tmp_path)

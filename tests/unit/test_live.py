@@ -145,6 +145,36 @@ def test_every_planned_part_takes_time_and_follows_the_config() -> None:
     assert small[plan.REPORT] < whole[plan.REPORT] / 2  # rejects: ten seconds, of a run that takes less
 
 
+def test_a_part_may_turn_into_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps its own seconds; rejects a part whose time counts for the one it began as."""
+    clock = Clock(monkeypatch)
+    live = Live(silent(), {"one": 10.0, "two": 30.0})
+    with live.part("one"):
+        clock.now += 5
+        live.turn("two")
+        assert live.name == "two"
+        clock.now += 20
+    assert live.done == {"one": 5.0, "two": 20.0}
+
+
+def test_fitting_a_reward_to_comparisons_is_planned(tmp_path: Path) -> None:
+    """Its own part, by the length of the file; and what it adds to every part that asks it."""
+    taught = load_config(EXAMPLES / "taught.toml")
+    parts, plain = plan.plan(taught), plan.plan(taught.model_copy(update={"evidence": load_config(None).evidence}))
+    assert list(parts)[:3] == [plan.LOAD, plan.TAUGHT, plan.PRIOR]
+    assert plan.TAUGHT not in plain
+    assert 10 < parts[plan.TAUGHT] < 120
+    asking = (plan.PRIOR, plan.INFER, plan.MEMORY, plan.title("reinforce"), plan.measuring("reinforce"))
+    assert all(parts[name] > 1.1 * plain[name] for name in asking)
+    assert parts[plan.RULER] == plain[plan.RULER]  # the policy is scored there, and nothing is asked
+    (tmp_path / "taught.toml").write_text((EXAMPLES / "taught.toml").read_text("utf-8"), "utf-8")
+    lines = (EXAMPLES / "prefer.jsonl").read_text("utf-8")
+    (tmp_path / "prefer.jsonl").write_text(10 * lines, "utf-8")
+    assert plan.plan(load_config(tmp_path / "taught.toml"))[plan.TAUGHT] > 3 * parts[plan.TAUGHT]
+    (tmp_path / "prefer.jsonl").unlink()
+    assert plan.plan(load_config(tmp_path / "taught.toml"))[plan.TAUGHT] > 0  # the file is missed where it is read
+
+
 def test_a_dialogue_is_planned_by_what_it_will_cost() -> None:
     def parts(name: str, *overrides: str, profile: str = "") -> dict[str, float]:
         return dialogue.plan(load_dialogue(EXAMPLES / name, overrides, profile))

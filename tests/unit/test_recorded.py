@@ -87,7 +87,11 @@ def test_demonstrations_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "line", "says"),
     [
-        ("comparison", {"prompt": "a", "choosen": "b", "rejected": "c"}, r"line 1: no 'chosen' Did you mean 'choosen'"),
+        (
+            "comparison",
+            {"prompt": "a", "choosen": "b", "rejected": "c"},
+            r"line 1: no 'chosen'\. Did you mean 'choosen'",
+        ),
         ("comparison", {"prompt": "a", "chosen": "b", "rejected": ""}, r"no 'rejected' \(it is empty\)"),
         ("comparison", {"chosen": "blue", "rejected": "red"}, "share no beginning.*Add the field prompt"),
         ("comparison", {"chosen": ASKED + said("x"), "rejected": said("y")}, "do not begin with the same message"),
@@ -98,6 +102,12 @@ def test_demonstrations_and_labels(tmp_path: Path) -> None:
         ("comparison", {"prompt": "a", "completion": "b", "label": True}, "These are labels, which kto reads"),
         ("label", {"prompt": "a", "chosen": "b", "rejected": "c"}, "no 'completion'.*comparisons, which dpo or ipo"),
         ("label", {"prompt": "a", "completion": "b", "label": "good"}, "label: 'good' found; true or false"),
+        (
+            "comparison",
+            {"prompt": ASKED + said("x"), "chosen": said("b"), "rejected": said("c")},
+            "prompt: its last mess",
+        ),
+        ("label", {"prompt": ASKED + said("x"), "completion": "b", "label": 1}, "move that message into the reply"),
         ("demonstration", {"text": "a b"}, "In one `text` nothing says where the reply begins"),
         ("demonstration", {"messages": ASKED}, "no assistant message that answers something"),
         ("demonstration", {"prompt": "a", "completion": 3}, "line 1, completion: 3 found; text, or a list"),

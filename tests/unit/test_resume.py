@@ -10,10 +10,14 @@ from credence.core.errors import BackendError, ConfigError
 from credence.core.keys import Key
 from credence.core.status import Status
 from credence.learn.checkpoint import Checkpoints
+from credence.learn.distil import Distil
 from credence.learn.dpg import DPG
-from credence.learn.loop import Fit, fit
+from credence.learn.f_dpg import FDPG
+from credence.learn.loop import Fit, Learner, fit
+from credence.learn.losses.f_divergence import Divergence
 from credence.learn.reinforce import Reinforce
 from credence.prior.tabular import TabularPolicy
+from credence.sample.best_of_n import BestOfN
 from tests.learning import free_policy, stored_draws
 from tests.survival import STEPS, Killed, check_resumed_equals_uninterrupted, outcome, stop_at, train
 from tests.toys import toy_a, toy_prompts
@@ -84,6 +88,25 @@ def test_other_settings_are_named_and_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=says):
             go(steps, lr, seed)
     go(3, 0.1, 1)
+
+
+def test_another_choice_or_engine_inside_is_refused_too(tmp_path: Path) -> None:
+    """Choices and engines are settings as numbers are. Rejects a stage that goes on by another divergence."""
+
+    def go(learner: Learner, name: str) -> None:
+        stored = stored_draws(toy_a(), PROMPTS, Key(2), 16)
+        fit(
+            toy_a(), free_policy(toy_a(), PROMPTS), PROMPTS, learner, Key(1), 2, stored=stored,
+            checkpoints=Checkpoints(tmp_path / name), say=lambda line: None,
+        )  # fmt: skip
+
+    go(FDPG(1, 16), "f")
+    with pytest.raises(ConfigError, match=r"divergence was 'forward_kl' and is 'total_variation'"):
+        go(FDPG(1, 16, divergence=Divergence.TOTAL_VARIATION), "f")
+    go(FDPG(1, 16), "f")
+    go(Distil(1, 16, sampler=BestOfN(4)), "d")
+    with pytest.raises(ConfigError, match="sampler was"):
+        go(Distil(1, 16, sampler=BestOfN(8)), "d")
 
 
 def test_stored_draws_and_no_validation(tmp_path: Path) -> None:

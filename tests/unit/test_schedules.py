@@ -1,8 +1,9 @@
 """β that moves, and rules that stop: from the history alone, so that a resumed run agrees."""
 
 import pytest
+import torch
 
-from credence.core.errors import ConfigError
+from credence.core.errors import ConfigError, ContractError, ShapeError
 from credence.core.keys import Key
 from credence.core.status import Status
 from credence.evidence.product import Tempered
@@ -61,6 +62,41 @@ def test_a_kl_budget_stops_training() -> None:
     assert done.status is Status.STOPPED
     assert "KL budget of 0.2 nats is spent" in done.why
     assert sum(r["kl_prior"] for r in done.history[-2:]) / 2 >= 0.2 > done.history[-3]["kl_prior"]
+
+
+def test_a_driven_beta_is_said_to_rest_elsewhere() -> None:
+    """Its β is not the evidence's; one that is annealed comes back to it."""
+    lines: list[str] = []
+    for schedule in (ToKL(toy_a(), 0.3), Annealed(toy_a(), 0.1, 2)):
+        policy = free_policy(toy_a(), PROMPTS)
+        done = fit(schedule, policy, PROMPTS, Reinforce(1, 4), Key(1), 2, say=lines.append)
+        assert (done.target == "posterior") == isinstance(schedule, Annealed)
+    assert lines == ["Reinforce converges to the posterior at the β where KL(π‖π0) is 0.3 nats."]
+
+
+def test_records_without_a_kl_say_what_to_leave_out() -> None:
+    """DPO's replies come from a law that nobody knows. Rejects a KeyError."""
+    record = {"preference_loss": 0.7, "tau": 1.0}
+    for read in (lambda: KLBudget(1.0)([record] * 3), lambda: ToKL(toy_a(), 1.0)(2, record)):
+        with pytest.raises(ConfigError, match=r"tell no kl_prior.*Leave ToKL and KLBudget out.*NoBetter"):
+            read()
+
+
+def test_a_measure_gives_a_number_for_each_draw() -> None:
+    """Rejects a mean over draws that the measure did not look at."""
+    for measure, says in ((lambda *_: [1.0], "1 values for 4 draws"), (lambda _, rows: [None] * len(rows), "None")):
+        given = Validation(PROMPTS, 4, 1, measure=measure)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ContractError, match=says):
+            fit(toy_a(), free_policy(toy_a(), PROMPTS), PROMPTS, Reinforce(1, 4), Key(1), 1, validation=given)
+
+
+def test_an_advantage_of_another_shape_is_named() -> None:
+    for own, says in ((lambda _: torch.zeros(3), r"shape \(3,\).*\(4,\), one a row"), (lambda _: [0.0] * 4, "list")):
+        with pytest.raises(ShapeError, match=says):
+            fit(
+                toy_a(), free_policy(toy_a(), PROMPTS), PROMPTS, Reinforce(1, 4, advantage=own), Key(1), 1,
+                say=lambda line: None,
+            )  # pyright: ignore[reportArgumentType] # fmt: skip
 
 
 def test_no_better_checkpoint_stops_training() -> None:

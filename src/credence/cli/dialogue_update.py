@@ -50,7 +50,7 @@ def update(
     from credence.study.refit import FAST, Budget, refit
     from credence.study.served import HORIZON, WEIGHTS, find_policy, run_config
     from credence.study.toml import load_config
-    from credence.study.trainable import check_training
+    from credence.study.trainable import check_finite, check_learnable
 
     folder = None if policy is None else find_policy(policy, choosing=True)
     if folder is not None and (folder / "policy" / WEIGHTS).exists():
@@ -71,7 +71,8 @@ def update(
         )
     if device:
         checked = load_config_device(checked, device)
-    check_training(checked)
+    check_learnable(checked)
+    check_finite(checked)  # a refit trains towards finite nats, whatever engine the config names
     evidence = build.evidence(checked)
     store = FeedbackStore(feedback)
     budget = FAST if fast else Budget()

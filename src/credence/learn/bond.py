@@ -5,7 +5,7 @@ where nothing ties is about (n − 1) log F: F is the prior's distribution funct
 
     loss of (1 − γ) KL(π‖best-of-n) + γ KL(best-of-n‖π)      by losses.f_divergence, off policy
 
-Held by tests/oracle/test_expert_iteration.py. Left out: the paper's moving anchor, which iterates best-of-n and has no
+Held by tests/oracle/test_weighted_fits.py. Left out: the paper's moving anchor, which iterates best-of-n and has no
 end but the best reply (expert_iteration has it).
 """
 

@@ -60,7 +60,7 @@ HISTORY: Mapping[str, str] = {
     "eta": "MPO: η of the step",
     "tilt": "MPO: KL(q‖draws) in nats",
     "preference_loss": "DPO, IPO, KTO: the loss",
-    "agreed": "DPO, IPO: share of judgements on whose side the policy is",
+    "agreed": "DPO, IPO, KTO: share of judgements on whose side the policy is",
     "h_margin": "DPO, IPO: mean of h(chosen) − h(rejected) in nats, h = log π/π0",
     "h_chosen": "DPO, IPO: mean h of the chosen replies, nats",
     "h_rejected": "DPO, IPO: mean h of the rejected replies, nats",
@@ -81,7 +81,7 @@ HISTORY: Mapping[str, str] = {
     "replay_dropped": "groups dropped because they were too old",
     "value_grad_norm": "norm of the value's gradient, where a policy has one beside it",
     "value_loss": "value learners: the loss, in a unit of its own; PPO: mean squared error of the value, nats²",
-    "root": "soft Q and ILQL: V before the first token in nats, mean over prompts; log Z at the optimum of soft Q",
+    "root": "value learners: V before the first token in nats, mean over prompts; log Z at the optimum of all but ILQL",
 }
 """The keys of a record; beside them stands the mean of each evidence reading under its own name."""
 

@@ -5,7 +5,7 @@ promises it (EXACT, UNBIASED_Z, CONSISTENT), else the engine's own law, named:
 
     loss = −mean_i n w̄_i log π(x_i)      w̄: the engine's weights, which sum to one over a prompt's n draws
 
-Held by tests/oracle/test_distil.py.
+Held by tests/oracle/test_weighted_fits.py.
 """
 
 from dataclasses import dataclass, replace

@@ -60,9 +60,12 @@ class DPO(OnPairs):
 
     @property
     def target(self) -> str:
-        """The posterior of the judges' reward under the reverse KL, else the optimum under the divergence."""
+        """The posterior of the judges' reward under the reverse KL, else the optimum under the divergence.
+
+        The evidence that `fit` is given moves no step of it, so that its posterior is the target only where both agree.
+        """
         if self.divergence == "reverse_kl":
-            return "posterior"
+            return "the posterior of the judges' reward: p* if that reward is the evidence, else not"
         name = f"alpha = {self.alpha:g}" if self.divergence == "alpha" else self.divergence
         return f"optimum of E[r] − β D({name}): not p*"
 

@@ -6,7 +6,7 @@ is the prior given log_lik > τ, a posterior of that event, and further rounds c
 
     loss = −mean_i w_i log π(x_i)      w_i = n P(x_i is the best of a random `of` of n draws), or 1[log_lik > τ]/share
 
-Held by tests/oracle/test_expert_iteration.py.
+Held by tests/oracle/test_weighted_fits.py.
 """
 
 from collections.abc import Callable

@@ -9,24 +9,22 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from credence.core.keys import Key
-from credence.core.protocols import Batch, Policy, Prior
+from credence.core.protocols import Batch, Policy
 from credence.core.status import Status
-from credence.core.types import Completions, Cost, Prompts
+from credence.core.types import Cost, Prompts
 from credence.learn.budget import Budget, warmed
 from credence.learn.checkpoint import Checkpoints
 from credence.learn.collect import Collector, Draw, Learner, Record, Schedule, Shape, ValueLearner, troubles
 from credence.learn.replay import Replay
 from credence.learn.resume import Brought, Saver, origin
+from credence.learn.schedules import Resting
 from credence.learn.stops import Stop
+from credence.learn.validation import Measure, Validation, elbo, elbo_of, mean_of, nats_on
 from credence.posterior.posterior import Posterior
 
 __all__ = [
-    "Beginning", "Callback", "Fit", "Learner", "Measure", "Record", "Schedule", "Validation", "converges", "elbo",
-    "fit",
+    "Beginning", "Callback", "Fit", "Learner", "Measure", "Record", "Schedule", "Validation", "elbo", "fit",
 ]  # fmt: skip
-
-Measure = Callable[[Prompts, Completions], Sequence[float]]
-"""A number for each completion, the larger the better: what chooses the checkpoint apart from the reward."""
 
 
 @runtime_checkable
@@ -47,29 +45,6 @@ class Beginning(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Validation:
-    """Prompts that choose the checkpoint, always with the same key: by their ELBO under one target, or by a measure.
-
-    Attributes:
-        prompts: to validate on.
-        draws: a prompt.
-        every: steps between two looks.
-        target: whose ELBO; by default the posterior of fit, or what its schedule gives for the last step.
-        key: of the draws; give two stages the same and their ELBOs compare. By default folded from the key of fit.
-        measure: of the same draws, apart from the reward (a gold reward, a human's score): its mean over them.
-        chooses: whether the measure chooses in place of the ELBO, or is only recorded beside it.
-    """
-
-    prompts: Prompts
-    draws: int = 8
-    every: int = 10
-    target: Posterior | None = None
-    key: Key | None = None
-    measure: Measure | None = None
-    chooses: bool = True
-
-
 @dataclass(eq=False)
 class Fit:
     """What a training stage left: the policy at its best checkpoint, and its history.
@@ -84,6 +59,7 @@ class Fit:
             draws.
         cost: completion tokens learnt from, and CPU seconds.
         interrupted: whether Ctrl-C ended it.
+        target: what the learner tends to, "posterior" or another law by name.
     """
 
     policy: Policy
@@ -94,6 +70,7 @@ class Fit:
     best_elbo: float = float("-inf")
     cost: Cost = field(default_factory=Cost)
     interrupted: bool = False
+    target: str = "posterior"
 
 
 def fit(
@@ -119,6 +96,8 @@ def fit(
     say: Callable[[str], object] = lambda line: sys.stderr.write(f"{line}\n"),
 ) -> Fit:
     """Train `policy` towards the learner's target; where that is another law than the posterior, one line says so.
+
+    So does it where a schedule rests at another β than the posterior's (`ToKL`).
 
     With `checkpoints`, a call with the same arguments and the policy as it came goes on after the newest whole
     checkpoint, and one that had ended returns at once: on one thread with the same bytes in policy and history as if
@@ -158,7 +137,8 @@ def fit(
     Raises:
         ConfigError: no prompts, a learner of stored draws without them, a reading named like a key of the history; the
             checkpoints are of a call with other arguments.
-        ContractError: an impossible draw met a learner of the reverse KL.
+        ContractError: an impossible draw met a learner of the reverse KL; rows that the policy cannot say though its
+            prior can; a validation measure that does not give a number for each draw.
         BackendError: a checkpoint cannot be written; those from before stay.
 
     Cost: a step is one sampling pass (on policy), one prior scoring pass, one forward and backward pass. Memory: a copy
@@ -166,9 +146,10 @@ def fit(
         the best weights).
     """
     run = Collector(posterior, policy, prompts, learner, key, stored, draw, shape, replay)
-    if learner.target != "posterior":
-        say(converges(learner))
-    out = Fit(policy)
+    tends = _tends(learner, posterior)
+    if tends != "posterior":
+        say(f"{type(learner).__name__} converges to {tends}.")
+    out = Fit(policy, target=tends)
     budget = Budget(steps, seconds, spent)
     best = _Best(out, run, validation, steps)
     saver = Saver(checkpoints, checkpoint_every, origin(stage, learner, key, steps))
@@ -193,9 +174,10 @@ def fit(
     return out
 
 
-def converges(learner: Learner | ValueLearner) -> str:
-    """What a learner tends to, in one line."""
-    return f"{type(learner).__name__} converges to {learner.target}."
+def _tends(learner: Learner | ValueLearner, posterior: Posterior | Schedule) -> str:
+    """What a learner tends to: its own target, or where a schedule rests that does not come back to the posterior."""
+    moved = posterior.target if isinstance(posterior, Resting) else "posterior"
+    return moved if learner.target == "posterior" else learner.target
 
 
 def _facts(out: Fit, run: Collector, budget: Budget) -> dict[str, Any]:
@@ -293,11 +275,11 @@ class _Best:
         given, out = self.validation, self.out
         key = given.key or self.run.key.fold("val")
         drawn = out.policy.sample(key, given.prompts, given.draws)
-        nats, spent = _nats_on(self.target, given.prompts, *drawn)
-        value, se = _elbo_of(nats - spent, len(given.prompts))
+        nats, spent = nats_on(self.target, given.prompts, *drawn)
+        value, se = elbo_of(nats - spent, len(given.prompts))
         said: Record = {"val_elbo": value, "val_elbo_se": se}
         if given.measure is not None:
-            gold = sum(given.measure(given.prompts, drawn[0])) / len(drawn[0])
+            gold = mean_of(given.measure, given.prompts, drawn[0])
             said = {**said, "val_measure": gold, "val_log_lik": float(nats.mean()), "val_kl": float(spent.mean())}
             value = gold if given.chooses else value
         if step == 0 and value != value:
@@ -314,26 +296,3 @@ class _Best:
         if self.validation is None and self.out.status is not Status.NAN:
             self.out.best, self.state = len(self.out.history), self.out.policy.state()
         self.out.policy.restore(self.state)
-
-
-def elbo(posterior: Posterior, policy: Prior, prompts: Prompts, key: Key, n: int) -> tuple[float, float]:
-    """E_π[log_lik − log π/π0] in nats and its standard error, mean over prompts of n draws each: J/β ≤ log Z.
-
-    The ELBO is -inf once a draw is impossible; the standard error is inf then, and for a single draw a prompt.
-    """
-    nats, spent = _nats_on(posterior, prompts, *policy.sample(key, prompts, n))
-    return _elbo_of(nats - spent, len(prompts))
-
-
-def _nats_on(posterior: Posterior, prompts: Prompts, completions: Completions, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    """(R,) log_lik and log π/π0 of each row, nats."""
-    log_prior = posterior.prior.score(prompts, completions)
-    return posterior.log_lik(prompts, completions), (log_q - log_prior).sum(-1)
-
-
-def _elbo_of(gain: Tensor, prompts: int) -> tuple[float, float]:
-    """Mean and standard error of rows of as many prompts."""
-    by, value = gain.view(prompts, -1), float(gain.mean())
-    n = by.shape[1]
-    known = n > 1 and value != -math.inf
-    return value, float((by.var(1).sum() / n).sqrt() / prompts) if known else math.inf

@@ -9,7 +9,7 @@ and the M-step fits q with a penalty α KL(d‖π): its optimum is (q + α d)/(1
     loss = −mean_i (n q_i + α) log π(x_i)
 
 Rounds that draw from the policy tilt again and again: they end at the best reply. Draws of the prior and η = 1 give p*
-(RewardWeighted). Held by tests/oracle/test_reward_weighted.py.
+(RewardWeighted). Held by tests/oracle/test_weighted_fits.py.
 """
 
 import math

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,26 @@ class Saver:
 
 def origin(stage: str, learner: object, key: Key, steps: int) -> dict[str, Any]:
     """What tells one stage from another: its name, seed, steps, and the learner (a dataclass) with its settings."""
-    values = {f.name: getattr(learner, f.name) for f in fields(learner)} if is_dataclass(learner) else {}
-    settings = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
-    return {"stage": stage, "seed": key.seed, "steps": steps, "learner": type(learner).__name__, **settings}
+    return {"stage": stage, "seed": key.seed, "steps": steps, "learner": type(learner).__name__, **_settings(learner)}
+
+
+def _settings(part: object) -> dict[str, Any]:
+    """The fields of a dataclass as a JSON tree: choices by value, an engine inside by its own fields, None left out."""
+    if not is_dataclass(part):
+        return {}
+    values = ((f.name, getattr(part, f.name)) for f in fields(part))
+    return {name: _plain(value) for name, value in values if value is not None}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    name = type(value).__name__ if not callable(value) else getattr(value, "__qualname__", type(value).__name__)
+    return {"is": name, **_settings(value)} if is_dataclass(value) else name
 
 
 def refuse_another(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ there. Rounds that draw from the policy count the same evidence again in each: p
 V = log mean e^log_lik (RWR: weights of mean one) or mean log_lik (AWR); both leave a prompt's law the same, so long as
 nothing is clipped. log_q is not looked at: draws of another proposal are taken as the prior they are not.
 
-Held by tests/oracle/test_reward_weighted.py.
+Held by tests/oracle/test_weighted_fits.py.
 """
 
 import math

@@ -7,7 +7,7 @@ The power τ of the evidence is what moves: log_lik · τ, so that the β realis
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from credence.core.errors import ConfigError
 from credence.core.protocols import Evidence
@@ -15,6 +15,16 @@ from credence.evidence.product import Product, Tempered
 from credence.posterior.posterior import Posterior
 
 Record = Mapping[str, Any]
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A schedule that does not end at the posterior it began with."""
+
+    @property
+    def target(self) -> str:
+        """Where it ends instead."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +77,7 @@ class ToKL:
         bound: largest τ, and 1 over the smallest.
 
     Raises:
-        ConfigError: a number that is not finite and above 0.
+        ConfigError: a number that is not finite and above 0; a learner whose records tell no kl_prior.
 
     Source: the controller of Ziegler et al. 2019, in log τ.
     """
@@ -82,14 +92,33 @@ class ToKL:
         for name in ("kl", "gain", "most", "bound"):
             _positive(name, getattr(self, name))
 
+    @property
+    def target(self) -> str:
+        """The law it rests at, whose β the history tells."""
+        return f"the posterior at the β where KL(π‖π0) is {self.kl:g} nats"
+
     def __call__(self, step: int, record: Record) -> Posterior:
         """The target of this step, from the last one's record."""
         if "tau" not in record:
             return self.posterior.tempered(1.0)
-        error = max(-self.most, min(self.most, record["kl_prior"] / self.kl - 1))
+        error = max(-self.most, min(self.most, kl_prior(record) / self.kl - 1))
         edge = math.log(self.bound)
         log_tau = max(-edge, min(edge, math.log(record["tau"]) - self.gain * error))
         return self.posterior.tempered(math.exp(log_tau))
+
+
+def kl_prior(record: Record) -> float:
+    """KL(π‖π0) in nats as a step estimated it.
+
+    Raises:
+        ConfigError: its learner cannot.
+    """
+    if "kl_prior" not in record:
+        raise ConfigError(
+            "this learner's records tell no kl_prior: from recorded replies, and from values alone, KL(π‖π0) cannot be "
+            "estimated. Leave ToKL and KLBudget out; those replies carry their own β, and NoBetter stops by validation."
+        )
+    return record["kl_prior"]
 
 
 def realised(posterior: Posterior) -> Record:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from credence.core.errors import ConfigError
+from credence.learn.schedules import kl_prior
 
 Stop = Callable[[Sequence[Mapping[str, Any]]], str]
 """All records so far -> why to stop, or "" to go on. By the records alone, so that a resumed run agrees."""
@@ -12,14 +13,16 @@ Stop = Callable[[Sequence[Mapping[str, Any]]], str]
 
 @dataclass(frozen=True)
 class KLBudget:
-    """Stop once KL(π‖π0), by the mean of `kl_prior` over the last steps, is spent. Tested in tests/unit/test_stops.py.
+    """Stop once KL(π‖π0), by the mean of `kl_prior` over the last steps, is spent.
+
+    Tested in tests/unit/test_schedules.py.
 
     Args:
         nats: that may be spent.
         over: steps of the mean: one step's estimate is noisy.
 
     Raises:
-        ConfigError: nats not above 0, or over below 1.
+        ConfigError: nats not above 0, or over below 1; a learner whose records tell no kl_prior.
     """
 
     nats: float
@@ -31,7 +34,7 @@ class KLBudget:
 
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> str:
         """Why, or nothing."""
-        last = [record["kl_prior"] for record in history[-self.over :]]
+        last = [kl_prior(record) for record in history[-self.over :]]
         mean = sum(last) / max(1, len(last))
         if len(last) < self.over or mean < self.nats:
             return ""
@@ -40,7 +43,7 @@ class KLBudget:
 
 @dataclass(frozen=True)
 class NoBetter:
-    """Stop after so many looks at the validation prompts without a new best. Tested in tests/unit/test_stops.py.
+    """Stop after so many looks at the validation prompts without a new best. Tested in tests/unit/test_schedules.py.
 
     Args:
         looks: in a row.

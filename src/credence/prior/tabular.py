@@ -123,8 +123,8 @@ class TabularPolicy:
         place, _ = self.locate(prompts, completions)
         laws = torch.stack(list(laws_by_steps(prior, prompts, completions)), 1)
         log_pi = torch.log_softmax(self.logits, -1)[place]
-        possible = ~torch.isneginf(log_pi)
-        terms = torch.where(possible, torch.exp(log_pi) * (log_pi - laws), 0.0)
+        ratio = torch.where(torch.isneginf(log_pi), 0.0, log_pi - laws)  # 0 · log 0 = 0, and so is its gradient
+        terms = torch.exp(log_pi) * ratio
         return torch.where(completions.mask, terms.sum(-1), 0.0)
 
     def _value(self, prompts: Prompts, completions: Completions) -> Float[Tensor, "R T"]:

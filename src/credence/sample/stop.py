@@ -122,7 +122,7 @@ def draw_until(
 
     Where only `draws` stops, the number of rounds is fixed beforehand and E[Ẑ] = Z at every number. Every other rule
     looks at the draws, so that Ẑ is only consistent: a rule on the standard error stops a little early where weight is
-    still missing, and the missing weight makes it and Ẑ too small together. Measured in tests/statistical/test_stop.py.
+    still missing, and the missing weight makes it and Ẑ too small together. Measured in tests/statistical/checks.py.
 
     Args:
         sampler: Importance, Rejection, BestOfN, SMC, or another engine whose draws of one key and the next are

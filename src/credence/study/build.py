@@ -188,8 +188,10 @@ def prior(config: Job, base: LMPrior | None = None) -> Reshaped:
     return reshape(base or model(config), given.temperature, given.top_k, given.top_p)
 
 
-def posterior(config: RunConfig) -> Posterior:
+def posterior(config: RunConfig, say: Say = to_stderr) -> Posterior:
     """Prior and evidence. Evidence that needs no other model is made before the prior is loaded: mistakes show early.
+
+    `say` is told of what a file of comparisons holds.
 
     Raises:
         ConfigError: as evidence and model.
@@ -197,7 +199,7 @@ def posterior(config: RunConfig) -> Posterior:
     """
     made = None if config.evidence.needs_prior else evidence(config)
     base = prior(config)
-    return Posterior(base, evidence(config, prior=base) if made is None else made)
+    return Posterior(base, evidence(config, prior=base, say=say) if made is None else made)
 
 
 def check_device(device: str) -> None:

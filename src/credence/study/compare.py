@@ -38,7 +38,7 @@ from credence.study.live import Live
 from credence.study.machine import fast_products
 from credence.study.measured import Measured, unpack
 from credence.study.parts import Parts, pack_draws, unpack_draws
-from credence.study.plan import SECONDS_A_TOKEN
+from credence.study.plan import SECONDS_A_TOKEN, centre, fitting
 from credence.study.rows import exact_rows
 from credence.study.run import check_lengths, origin, try_evidence
 from credence.study.session import Session, begun
@@ -78,7 +78,7 @@ def run_compare(
     session = Session(named, live, before, KIND)
     with fast_products(), live.running():
         with live.part(LOAD):
-            found = load(contest)
+            found = load(contest, live.say)
             found.products = session.products(named.train.products, named.prior.device)
             session.compare(origin(named, found))
             if not session.resumed:
@@ -118,7 +118,9 @@ def plan(contest: Contest) -> dict[str, float]:
     config, budget = contest.config, contest.budget
     token = config.prior.horizon * SECONDS_A_TOKEN
     measured, heldout = config.measure, config.prompts.heldout
-    parts = {LOAD: 4.0, REFERENCE: (heldout + config.prompts.validation / 4) * measured.draws * token}
+    asked = heldout + config.prompts.validation
+    parts = {LOAD: 4.0 + fitting(config)}
+    parts[REFERENCE] = (heldout + config.prompts.validation / 4) * measured.draws * token + asked * centre(config)
     spent = budget.limit * (SECONDS_A_TOKEN * 0.7 if budget.unit == "tokens" else 1.0)
     ruler = heldout * token * (measured.draws * 0.7 + measured.policy_draws * 1.7)
     for entrant in contest.entrants:
@@ -132,11 +134,13 @@ def title(entrant: Entrant, seed: int, contest: Contest) -> str:
     return f"{entrant.name}, seed {seed + 1} of {contest.seeds}"
 
 
-def load(contest: Contest) -> Found:
+def load(contest: Contest, say: build.Say) -> Found:
     """Evidence, model and prompts; evidence of other models too, for engines that draw."""
     config = contest.config
     given, parts = build.prompt_sets(config)
-    posterior = build.posterior(config)
+    if words := given.words():
+        say(words)
+    posterior = build.posterior(config, say)
     prior = posterior.prior
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train_on = (prior.codec.prompts(s.given, s.columns) for s in sets)

@@ -13,7 +13,7 @@ from credence.study.config import RunConfig
 from credence.study.engines import NAMES
 from credence.study.learner import LearnerConfig
 from credence.study.learners import LEARNERS
-from credence.study.trainable import check_finite, check_learnable
+from credence.study.trainable import check_training
 
 VALUE, DPG = "value", "dpg"
 STAGES = (VALUE, DPG, *LEARNERS)
@@ -133,8 +133,7 @@ def variant(config: RunConfig, stages: Sequence[str]) -> RunConfig:
     """The config that trains these stages and no other; the last one is ended by nothing but its allowance.
 
     Raises:
-        ConfigError: a stage of values that the config does not name; or as trainable.check_learnable, and, where a
-            stage refuses evidence of -inf nats, as check_finite.
+        ConfigError: a stage of values that the config does not name; or as trainable.check_training.
     """
     train, last = config.train, stages[-1]
     changes: dict[str, Any] = {}
@@ -155,7 +154,5 @@ def variant(config: RunConfig, stages: Sequence[str]) -> RunConfig:
     steps = max(1, own.steps) if last == engine else 0
     changes["engine"], changes[engine] = engine, own.model_copy(update={"steps": steps, "seconds": None})
     out = config.model_copy(update={"train": train.model_copy(update=changes)})
-    check_learnable(out)
-    if last in LEARNERS and own.finite:
-        check_finite(out)
+    check_training(out)
     return out

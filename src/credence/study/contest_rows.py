@@ -312,7 +312,7 @@ def facts(contest: Contest, reference: Reference, rows: Sequence[CompareRow]) ->
     ]
     if contest.seeds == 1:
         out.append("One seed: the intervals do not hold what another would have done.")
-    out += [f"{r.name} converges to {r.target}, not to the posterior." for r in rows if r.target]
+    out += [f"{r.name} converges to {r.target}." for r in rows if r.target]
     out += [f"{r.name} refuses: {r.refused}" for r in rows if r.refused]
     return tuple(out)
 

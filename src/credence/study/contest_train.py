@@ -17,11 +17,10 @@ from credence.core.status import Status
 from credence.core.types import Completions, Cost, concat
 from credence.diagnose.weights import pareto_k
 from credence.evidence.product import measure
-from credence.study import recorded_rows, values
+from credence.study import recorded_rows
 from credence.study.allowance import Allowance, Budget
 from credence.study.collect import score_each
 from credence.study.config import RunConfig
-from credence.study.contest import DPG, VALUE
 from credence.study.folder import RunFolder
 from credence.study.found import Found
 from credence.study.learners import LEARNERS
@@ -126,19 +125,9 @@ def train(
     made = look(found.policy, base, key.fold("measure"), config.measure.policy_draws, live)
     made.same = all(done.best == 0 for done in found.fits.values())
     made.cost, made.memory, made.curve = spent, memory, inner.curve
-    made.note, made.target = _note(found, budget, spent), target(config, stages)
+    last = list(found.fits.values())[-1].target
+    made.note, made.target = _note(found, budget, spent), "" if last == "posterior" else last
     return made
-
-
-def target(config: RunConfig, stages: tuple[str, ...]) -> str:
-    """What the last stage converges to; "" where that is the posterior."""
-    if stages[-1] == DPG:
-        return ""
-    if stages[-1] == VALUE:
-        law = values.learner(config.train.value, config.train.dpg.draws).target
-    else:
-        law = config.train.chosen.learner().target
-    return "" if law == "posterior" else law
 
 
 def _note(found: Found, budget: Budget, spent: Cost) -> str:

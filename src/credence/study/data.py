@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from credence.core.errors import ConfigError, MissingExtraError, nearest
 from credence.core.keys import Key
 from credence.study.examples import READERS, Given, Row, given_of, read_rows, read_text
 from credence.study.recorded import shared_beginning
+
+REPLIED = ("completion", "chosen", "rejected", "label", "votes")
+"""Columns of a file of recorded replies, which may be a file of prompts too."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class PromptSet:
         columns: further columns by name, N values each, None where a line has none; rewards take them by name.
         duplicates: prompts that were dropped because they stood earlier already.
         source: where they came from.
+        differing: of the dropped, those whose further columns were others.
     """
 
     given: tuple[Given, ...]
     columns: dict[str, list[Any]]
     duplicates: int
     source: str
+    differing: int = 0
 
     def __len__(self) -> int:
         return len(self.given)
@@ -35,7 +40,16 @@ class PromptSet:
     def take(self, index: Sequence[int]) -> "PromptSet":
         """The prompts at these positions, in this order."""
         columns = {name: [values[i] for i in index] for name, values in self.columns.items()}
-        return PromptSet(tuple(self.given[i] for i in index), columns, self.duplicates, self.source)
+        return replace(self, given=tuple(self.given[i] for i in index), columns=columns)
+
+    def words(self) -> str:
+        """A sentence where a reward would have read other columns of a prompt than those that are kept; else ""."""
+        if not self.differing:
+            return ""
+        return (
+            f"{self.source}: {self.differing} lines repeat a prompt with other columns, and only its first line is "
+            "used: one prompt has one target. Put what differs into the prompt."
+        )
 
 
 @dataclass(frozen=True)
@@ -129,12 +143,19 @@ def find_source(source: str, folder: Path) -> Path:
 
 def _unique(rows: list[tuple[Given, dict[str, Any]]], source: str) -> PromptSet:
     first: dict[str, tuple[Given, dict[str, Any]]] = {}
+    differing = 0
     for given, columns in rows:
-        first.setdefault(json.dumps(given, ensure_ascii=False, sort_keys=True), (given, columns))
+        _, known = first.setdefault(json.dumps(given, ensure_ascii=False, sort_keys=True), (given, columns))
+        differing += _asking(known) != _asking(columns)
     kept = list(first.values())
     names = dict.fromkeys(name for _, columns in kept for name in columns)
     columns = {name: [c.get(name) for _, c in kept] for name in names}
-    return PromptSet(tuple(given for given, _ in kept), columns, len(rows) - len(kept), source)
+    return PromptSet(tuple(given for given, _ in kept), columns, len(rows) - len(kept), source, differing)
+
+
+def _asking(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns that say something of the prompt: recorded replies and what was said of them do not."""
+    return {name: value for name, value in columns.items() if name not in REPLIED}
 
 
 def _language(language: str) -> Path:

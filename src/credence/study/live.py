@@ -100,12 +100,20 @@ class Live:
     @contextmanager
     def part(self, name: str) -> Generator[None]:
         """One part of the run, by the name it was planned under."""
+        self._open(name)
+        yield
+        self.done[self.name] = time.monotonic() - self._part_began
+        self.name, self._share = "", 0.0
+
+    def turn(self, name: str) -> None:
+        """Within a part: what follows is another one, planned under this name."""
+        self.done[self.name] = time.monotonic() - self._part_began
+        self._open(name)
+
+    def _open(self, name: str) -> None:
         self.name, self._share, self._skipped, self._told = name, 0.0, 0.0, False
         self._part_began = self._ticked = time.monotonic()
         self.say(name, "bold")
-        yield
-        self.done[name] = time.monotonic() - self._part_began
-        self.name, self._share = "", 0.0
 
     def tick(self, share: float) -> None:
         """The current part is this far (0 to 1)."""

@@ -98,7 +98,7 @@ def preference(given: PreferenceConfig, job: "Job", prior: StepPrior, say: Say) 
         BackendError: a model's files cannot be read.
 
     Cost: a pass a reply, and 16 prior draws for each of 16 prompts; later 16 draws at each prompt when it is first
-    asked. Tested in tests/unit/test_study_preference.py.
+    asked. Tested in tests/e2e/test_preference_run.py.
     """
     raw = _raw(given, job, prior)
     comparisons = _comparisons(given, load_recorded(given.data, "comparison", job.folder), prior, say)
@@ -185,6 +185,15 @@ def _evidence(given: PreferenceConfig, features: Centred, learnt: Opinions, scal
     shared = OneLook(features)
     members = tuple(Feedback(shared, head, given.beta) for head in heads)
     return Ensemble(members, "pessimistic" if given.belief == "plug_in" else given.belief, given.k)
+
+
+def recorded_replies(given: PreferenceConfig, folder: Path) -> int:
+    """How many replies the reward will be fitted on, about, for the ETA; 0 where the file cannot be read."""
+    try:
+        held = (folder / given.data).read_bytes()
+    except OSError:
+        return 0  # what is wrong with it is said where it is read
+    return 2 * (held.count(b"\n") + 1)  # of Parquet, which has no lines, that makes 256 bytes a row
 
 
 def origin(given: PreferenceConfig | None, folder: Path) -> dict[str, str]:

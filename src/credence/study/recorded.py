@@ -104,9 +104,10 @@ def _need(row: Row, kind: Kind) -> dict[str, Any]:
     hint = f" These are {other}s, which {READ_BY[other]} reads." if other and other != kind else ""
     if "text" in fields and kind == "demonstration":
         hint = " In one `text` nothing says where the reply begins: split it into prompt and completion, or messages."
-    empty = " (it is empty)" if missing[0] in row.fields else nearest(missing[0], set(fields) - set(NEEDED[kind]))
+    empty = " (it is empty)" if missing[0] in row.fields else ""
+    meant = "" if hint or empty else nearest(missing[0], set(fields) - set(NEEDED[kind]))
     raise ConfigError(
-        f"{row.where}: no {missing[0]!r}{empty}. A {kind} needs {', '.join(NEEDED[kind])}. Its fields: "
+        f"{row.where}: no {missing[0]!r}{empty}.{meant} A {kind} needs {', '.join(NEEDED[kind])}. Its fields: "
         f"{', '.join(row.fields) or 'none'}.{hint}"
     )
 
@@ -114,7 +115,7 @@ def _need(row: Row, kind: Kind) -> dict[str, Any]:
 def _demonstrations(row: Row) -> list[_One]:
     if "messages" not in row.fields:
         fields = _need(row, "demonstration")
-        given = given_of(fields.pop("prompt"), f"{row.where}, prompt")
+        given = _asked(fields.pop("prompt"), row)
         return [_One(given, (_reply(fields.pop("completion"), f"{row.where}, completion"),), (), fields, row.where)]
     columns = {name: value for name, value in row.fields.items() if name != "messages"}
     talk = messages_of(row.fields["messages"], f"{row.where}, messages")
@@ -129,11 +130,26 @@ def _comparison(row: Row) -> list[_One]:
     chosen, rejected, votes = (fields.pop(name, None) for name in ("chosen", "rejected", "votes"))
     if "prompt" in fields:
         asked = fields.pop("prompt")
-        given = given_of(asked, f"{row.where}, prompt")
+        given = _asked(asked, row)
         sides = [_reply(_after(asked, x), f"{row.where}, {n}") for n, x in (("chosen", chosen), ("rejected", rejected))]
     else:
         given, *sides = shared_beginning(chosen, rejected, row.where)
     return [_One(given, tuple(sides), (1.0, 0.0) if votes is None else _votes(votes, row.where), fields, row.where)]
+
+
+def _asked(value: Any, row: Row) -> Given:  # noqa: ANN401 - whatever the file held
+    """The prompt of a recorded reply.
+
+    Raises:
+        ConfigError: its last message is the assistant's: the reply would follow another one, and no template says so.
+    """
+    where = f"{row.where}, prompt"
+    if isinstance(value, list) and value and messages_of(value, where)[-1]["role"] == "assistant":
+        raise ConfigError(
+            f"{where}: its last message is the assistant's, and the reply would follow it. A prompt ends with what is "
+            "replied to: move that message into the reply, or leave it out."
+        )
+    return given_of(value, where)
 
 
 def _after(asked: Any, reply: Any) -> Any:  # noqa: ANN401 - whatever the file held
@@ -144,7 +160,7 @@ def _after(asked: Any, reply: Any) -> Any:  # noqa: ANN401 - whatever the file h
 
 def _label(row: Row) -> list[_One]:
     fields = _need(row, "label")
-    given = given_of(fields.pop("prompt"), f"{row.where}, prompt")
+    given = _asked(fields.pop("prompt"), row)
     reply, label = _reply(fields.pop("completion"), f"{row.where}, completion"), fields.pop("label")
     known = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
     if str(label).strip().lower() not in known:

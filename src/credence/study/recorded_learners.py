@@ -41,6 +41,7 @@ class JudgedConfig(RecordedConfig):
 
     group: Two = Field(2, description="rows an example: always 2")
     beta: Rate = Field(0.1, description="logits of preference per nat (ipo: winning probability per nat)")
+    repeats: Literal["once", "count"] = Field("once", description="the same judged again: once together, or each time")
 
 
 class ComparedConfig(JudgedConfig):
@@ -48,9 +49,6 @@ class ComparedConfig(JudgedConfig):
 
     recorded = "comparison"
 
-    repeats: Literal["once", "count"] = Field(
-        "once", description="the same two replies judged again: together one judgement, or one each"
-    )
     wrong: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0, description="chance that a judgement is wrong; above 0 no gap is infinite"
     )

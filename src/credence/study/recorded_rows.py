@@ -10,6 +10,7 @@ from credence.core.types import Completions, Prompts, concat
 from credence.dialogue.room import encoded
 from credence.dialogue.stream import as_row
 from credence.evidence.comparisons import gather
+from credence.evidence.labels import gather_labels
 from credence.learn.recorded import stored_comparisons, stored_demonstrations, stored_labels
 from credence.prior.reshape import Reshaped
 from credence.study.config import RunConfig
@@ -91,7 +92,11 @@ def rows(given: RecordedConfig, recorded: Recorded, prior: Reshaped, say: Say) -
         return softened.prompts, stored_comparisons(prior, softened, given.beta)
     if isinstance(given, JudgedConfig):
         liked = [value > 0 for value in said.flatten().tolist()]
-        return prompts, stored_labels(prior, prompts, replies, liked, given.beta)
+        labels = gather_labels(prompts, replies, liked, given.repeats)
+        for words in labels.words([recorded.where[i] for i in kept]):
+            say(words)
+        prompts, replies = prompts.take(labels.kept), _replies([tokens[kept[i]] for i in labels.kept])
+        return prompts, stored_labels(prior, prompts, replies, [liked[i] for i in labels.kept], given.beta)
     return prompts, stored_demonstrations(prior, prompts, replies)
 
 

@@ -6,7 +6,7 @@ each part found is kept on the disk until the run is done, so that a killed run 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def run_study(
     session = Session(config, live, before)
     with fast_products(), live.running():
         with live.part(plan.LOAD):
-            found = load(config, live.say)
+            found = load(config, live.say, lambda: live.turn(plan.TAUGHT))
             found.products = session.products(config.train.products, config.prior.device)
             session.compare(origin(config, found))
             if not session.resumed:
@@ -121,8 +121,13 @@ def check_settings(config: RunConfig) -> None:
         )
 
 
-def load(config: RunConfig, say: build.Say = build.to_stderr) -> Found:
-    """Evidence, model and prompts; `say` is told of what a file of comparisons holds.
+def load(config: RunConfig, say: build.Say = build.to_stderr, fitting: Callable[[], object] = lambda: None) -> Found:
+    """Evidence, model and prompts.
+
+    Args:
+        config: checked settings.
+        say: told of what a file of comparisons holds.
+        fitting: called before a reward is fitted to such a file, which takes its time.
 
     Raises:
         ConfigError: any of them cannot be used, or a prompt is too long for the model.
@@ -130,11 +135,15 @@ def load(config: RunConfig, say: build.Say = build.to_stderr) -> Found:
     made = None if config.evidence.needs_prior else build.evidence(config)  # without a model mistakes show early
     recorded, gold = recorded_rows.read(config), build.gold(config)
     given, parts = build.prompt_sets(config)
+    if words := given.words():
+        say(words)
     prior = build.prior(config)
     sets = [given.take(p) for p in (parts.heldout, parts.validation, parts.train)]
     heldout, validation, train = (prior.codec.prompts(s.given, s.columns) for s in sets)
     for prompts in (heldout, validation, train):
         check_lengths(prior, prompts, given.source)
+    if config.evidence.preference is not None:
+        fitting()
     evidence = build.evidence(config, prior=prior, say=say) if made is None else made
     return Found(Posterior(prior, evidence), heldout, validation, train, recorded=recorded, gold=gold)
 

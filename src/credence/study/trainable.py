@@ -3,19 +3,22 @@
 import math
 
 from credence.core.errors import ConfigError
+from credence.study.balance_learners import TrajectoryBalanceConfig
 from credence.study.config import RunConfig
 from credence.study.recorded_learners import RecordedConfig
-from credence.study.values import check_learner
+from credence.study.values import check_learner, takes_impossible
 
 
 def check_training(config: RunConfig) -> None:
     """Refuse what can be sampled but not trained towards, with the reason.
 
     Raises:
-        ConfigError: as check_learnable and check_finite.
+        ConfigError: as check_learnable and, where a stage cannot take replies of -inf nats, as check_finite.
     """
     check_learnable(config)
-    check_finite(config)
+    train = config.train
+    if (train.chosen.steps > 0 and train.chosen.finite) or not takes_impossible(train.value):
+        check_finite(config)
 
 
 def check_learnable(config: RunConfig) -> None:
@@ -62,7 +65,9 @@ def check_finite(config: RunConfig) -> None:
     if hard:
         raise ConfigError(
             f"{hard[0]} = -inf forbids replies, so KL(policy‖posterior) would be inf for every policy that still "
-            "says one. Give finite nats (-10 is nearly as strict), or use `credence sample`, which allows -inf."
+            "says one. Give finite nats (-10 is nearly as strict), train on weighted draws alone (train.engine = "
+            f'"distil", or train.{config.train.engine}.steps = 0 and the stage dpg), or use `credence sample`: these '
+            "allow -inf."
         )
 
 
@@ -80,6 +85,13 @@ def _check_engine(config: RunConfig) -> None:
         raise ConfigError(
             f"train.replay.groups = {config.train.replay.groups} joins past draws of the policy, and "
             f"train.{config.train.engine} learns from stored draws and makes none. Remove train.replay."
+        )
+    moves = config.train.beta.schedule != "fixed"
+    if moves and isinstance(given, TrajectoryBalanceConfig) and not given.log_z_lr and not learner.on_policy:
+        raise ConfigError(
+            f"train.beta.schedule = {config.train.beta.schedule!r} moves the target, and with it log Z, which "
+            "train.trajectory_balance.log_z_lr = 0 holds where it began: on the prior's draws the minimum would be "
+            'another law. Let it be learnt (log_z_lr = 0.02), draw from the policy (draws = "policy"), or take vargrad.'
         )
     if given.on_prior and not learner.on_policy and given.group > stored:
         raise ConfigError(

@@ -29,6 +29,9 @@ LEARNERS = {
     "ilql": ILQL,
 }
 
+FINITE = ("soft_q", "path", "linear", "ilql")
+"""Learners that refuse replies of -inf nats: their value of what leads there alone has no number."""
+
 OWN = ("span", "tilt", "expectile", "cql")
 """Settings that some learner has; where one is not given, the learner's own default holds."""
 
@@ -48,6 +51,11 @@ def learner(given: ValueConfig, draws: int) -> ValueLearner:
             "or take that learner."
         )
     return kind(prompts=given.batch, group=draws, lr=given.lr, **own)
+
+
+def takes_impossible(given: ValueConfig) -> bool:
+    """Whether the learner that is named, if any, can learn beside impossible replies."""
+    return given.learner not in FINITE
 
 
 def check_learner(given: ValueConfig, draws: int) -> None:

@@ -13,14 +13,14 @@ from torch import Tensor
 from credence.core.errors import ConfigError, ContractError
 from credence.core.protocols import Scored
 from credence.core.types import Info
-from credence.learn.losses.groups import leave_one_out, row_weights, sizes, summary
+from credence.learn.losses.groups import leave_one_out, refuse_beyond_prior, row_weights, sizes, summary
 
 
 def gap(scored: Scored) -> Float[Tensor, " R"]:
     """Δ in nats, with gradient: minus the return of losses.policy_gradient.
 
     Raises:
-        ContractError: an impossible draw: no policy is at a finite distance from it.
+        ContractError: a draw impossible under evidence or prior: no policy is at a finite distance from it.
     """
     lost = int(torch.isneginf(scored.log_lik).sum())
     if lost:
@@ -29,6 +29,7 @@ def gap(scored: Scored) -> Float[Tensor, " R"]:
             "-inf): the square is infinite for every policy. Remedies: a finite penalty (Ended(cut=-3.0), "
             "Constraint(..., otherwise=-8.0)), a forward-KL learner (DPG), or an engine that draws (rejection, SMC)."
         )
+    refuse_beyond_prior(scored)
     return torch.where(scored.mask, scored.log_pi - scored.log_prior, 0.0).sum(-1) - scored.log_lik
 
 

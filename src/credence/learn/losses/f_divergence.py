@@ -17,7 +17,7 @@ from credence.core.logspace import ess
 from credence.core.protocols import Scored
 from credence.core.types import Info
 from credence.learn.losses.forward_kl import log_posterior_weights
-from credence.learn.losses.groups import row_weights, summary
+from credence.learn.losses.groups import refuse_beyond_prior, row_weights, summary
 
 
 class Divergence(Enum):
@@ -145,3 +145,5 @@ def _refuse_impossible(scored: Scored, which: Divergence) -> None:
             "for every policy that can make them. Remedies: a finite penalty (Ended(cut=-3.0), "
             "Constraint(..., otherwise=-8.0)), or forward_kl, total_variation, jensen_shannon, chi_squared_forward."
         )
+    if which in (Divergence.REVERSE_KL, Divergence.CHI_SQUARED):
+        refuse_beyond_prior(scored)

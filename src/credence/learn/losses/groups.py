@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from credence.core.errors import ShapeError
+from credence.core.errors import ContractError, ShapeError
 from credence.core.logspace import ess
 from credence.core.protocols import Scored
 
@@ -73,7 +73,11 @@ def summary(scored: Scored) -> dict[str, float]:
     log Z from the same rows, biased low by the tail they miss. Readings: their means. On draws from elsewhere (`log_q`
     not the policy's) rows are weighted by π/q, self-normalised; ratio_ess, the effective share of the rows under these
     weights, and ratio_max, the largest, say how far that is (1 and 1 on policy). Tested in tests/unit/test_losses.py.
+
+    Raises:
+        ContractError: a row that the policy cannot say.
     """
+    refuse_unsayable(scored)
     log_ratio = (scored.log_pi.detach() - scored.log_q).sum(-1)
     log_w = log_ratio - log_sums(log_ratio, scored)[scored.prompt]
     w = torch.exp(log_w)
@@ -97,6 +101,44 @@ def summary(scored: Scored) -> dict[str, float]:
         "ratio_ess": float(ess(log_ratio)) / len(log_ratio),
         "ratio_max": float(torch.exp(log_ratio.max())),
     }
+
+
+def refuse_unsayable(scored: Scored) -> None:
+    """Rows of probability 0 under the policy: π/q, log π and every gradient through them are no numbers.
+
+    Draws of the policy itself never are; those of its prior are where it does not contain the prior's support.
+
+    Raises:
+        ContractError: with the remedies.
+    """
+    lost = torch.isneginf(scored.log_pi.detach().sum(-1))
+    missing = int((lost & ~torch.isneginf(scored.log_prior.sum(-1))).sum())
+    if missing:
+        raise ContractError(
+            f"the policy gives probability 0 to {missing} of {len(lost)} rows that its prior can say, so KL(p*‖π) is "
+            "infinite and no gradient leads there. A policy must contain its prior's support: start it at the prior, "
+            "and reshape it by temperature only (top_k and top_p cut replies away)."
+        )
+    if bool(lost.any()):
+        raise ContractError(
+            f"{int(lost.sum())} of {len(lost)} rows are impossible under the prior and under the policy alike, so no "
+            "evidence can make them possible: leave them out of the stored draws."
+        )
+
+
+def refuse_beyond_prior(scored: Scored) -> None:
+    """Rows of probability 0 under the prior: KL(π‖π0) is infinite for every policy that can say them.
+
+    Raises:
+        ContractError: with the remedies.
+    """
+    lost = int(torch.isneginf(scored.log_prior.sum(-1)).sum())
+    if lost:
+        raise ContractError(
+            f"the prior gives probability 0 to {lost} of {len(scored.log_prior)} draws, so KL(π‖π0) is infinite and "
+            "has no gradient. A policy must say nothing that its prior cannot: start it at the prior, do not cut the "
+            "prior by top_k or top_p, or take a forward-KL learner on stored draws (DPG)."
+        )
 
 
 def off_policy(scored: Scored) -> Float[Tensor, " R"]:

@@ -6,17 +6,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from credence.core.errors import ContractError
+from credence.core.errors import ContractError, ShapeError
 from credence.core.protocols import Scored
 from credence.core.types import Info
-from credence.learn.losses.groups import leave_one_out, off_policy, row_weights, summary
+from credence.learn.losses.groups import leave_one_out, off_policy, refuse_beyond_prior, row_weights, summary
 
 Advantage = Callable[[Scored], Tensor]
 """How much better than expected each row (R,), or each token (R, T), is in nats; it may not carry a gradient."""
 
 
 def refuse_impossible(scored: Scored) -> None:
-    """Reverse KL is infinite for every policy once a draw it can make is impossible.
+    """Reverse KL is infinite for every policy once a draw it can make is impossible, by evidence or by the prior.
 
     Raises:
         ContractError: with the remedies.
@@ -29,6 +29,7 @@ def refuse_impossible(scored: Scored) -> None:
             "(Ended(cut=-3.0), Constraint(..., otherwise=-8.0)), a forward-KL learner (DPG), or an engine that draws "
             "(rejection, SMC)."
         )
+    refuse_beyond_prior(scored)
 
 
 def returns(scored: Scored) -> Float[Tensor, " R"]:
@@ -52,16 +53,32 @@ def leave_one_out_gradient(scored: Scored, own: Advantage | None = None) -> tupl
 
     Raises:
         ContractError: a draw is impossible under the evidence.
-        ShapeError: a prompt has a single draw.
+        ShapeError: a prompt has a single draw, or `own` gives another shape.
 
     Source: Kool et al. 2019; Ahmadian et al. 2024 (2402.14740), with the KL in the return.
     """
     refuse_impossible(scored)
-    advantage = (leave_one_out(returns(scored), scored) if own is None else own(scored)).detach()
+    advantage = leave_one_out(returns(scored), scored) if own is None else _given(own, scored)
     wide, told = (advantage[:, None], advantage) if advantage.dim() == 1 else (advantage, advantage[scored.mask])
     terms = (wide * torch.where(scored.mask, scored.log_pi, 0.0)).sum(-1)
     loss = -(row_weights(scored) * off_policy(scored) * terms).sum()
     return loss, {**summary(scored), "advantage_sd": float(told.std())}
+
+
+def _given(own: Advantage, scored: Scored) -> Tensor:
+    """An advantage of the user's own, without gradient.
+
+    Raises:
+        ShapeError: neither one number a row nor one a token.
+    """
+    found, shapes = own(scored), (tuple(scored.log_lik.shape), tuple(scored.mask.shape))
+    if not isinstance(found, Tensor) or tuple(found.shape) not in shapes:  # pyright: ignore[reportUnnecessaryIsInstance] - a user's
+        what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ShapeError(
+            f"the advantage returned {what}: a tensor of shape {shapes[0]}, one a row, or {shapes[1]}, one a token, is "
+            "needed."
+        )
+    return found.detach()
 
 
 def token_kl(scored: Scored) -> Float[Tensor, "R T"]:
