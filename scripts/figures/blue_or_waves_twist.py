@@ -4,9 +4,10 @@
 
 The case of examples/blue_or_waves.toml: a reply of 24 tokens that holds "blue" or "waves", on the embedded model. The
 value is learnt from prior draws at the one prompt, on frozen states and up to the word that settles the matter; the
-guide is SMC's proposal up to there, and its critic. What is learnt by default depends on the next token alone (the bias
-of the head): the few hits teach no more (docs/log.md). The truth is counted on the draws of all seeds together, some ten
-thousand, or given. Writes JSON with every figure, the tolerance and the verdict.
+guide is SMC's proposal up to there, and its critic. What is learnt by default depends on the next token alone (the
+bias of the head): the few hits teach no more (docs/log.md). The truth is counted on the draws of all seeds together,
+some ten thousand, or given. Writes JSON with every figure, the tolerance and the verdict; a
+seed that stands there already is not measured again.
 """
 
 import argparse
@@ -82,6 +83,11 @@ def learnt(
     }
 
 
+def write(path: Path, book: dict[str, Any]) -> None:
+    """What is known so far, as JSON."""
+    path.write_text(json.dumps(book, indent=1).replace("-Infinity", '"-inf"'))
+
+
 def main() -> None:
     """Measure, write, print the verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,10 +105,12 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     config = load_config(given.config)
+    settings = {name: str(getattr(given, name)) for name in ("learner", "draws", "steps", "lr", "whole")}
+    known: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
+    runs: list[dict[str, Any]] = known.get("runs", []) if known.get("settings") == settings else []
     with fast_products():
         posterior = Posterior(build.prior(config), build.evidence(config))
-        runs: list[dict[str, Any]] = []
-        for seed in range(given.seeds):
+        for seed in range(len(runs), given.seeds):
             began = time.process_time()
             key = Key(seed).fold("learn")
             guide, said = learnt(posterior, given.learner, given.draws, given.steps, given.lr, key, given.whole)
@@ -121,15 +129,15 @@ def main() -> None:
                 "text": draws.texts()[0],
             })  # fmt: skip
             print(runs[-1], flush=True)
+            write(given.out, {"settings": settings, "runs": runs})
     hits = sum(run["hits"] for run in runs)
     exact = counted(hits, given.seeds * given.draws) if given.truth is None else {"log_z": given.truth, "se": 0.0}
     for run in runs:
         run["off"] = run["log_z"] - exact["log_z"]
         run["ok"] = abs(run["off"]) <= TOLERANCE and run["distinct"] >= DISTINCT
     held = sum(run["ok"] for run in runs) >= ENOUGH * given.seeds / 10
-    settings = {name: str(getattr(given, name)) for name in ("learner", "draws", "steps", "lr")}
     book = {"prompt": PROMPT, "truth": exact, "settings": settings, "tolerance": TOLERANCE, "runs": runs, "ok": held}
-    given.out.write_text(json.dumps(book, indent=1).replace("-Infinity", '"-inf"'))
+    write(given.out, book)
     print(
         f"within {TOLERANCE} nat with {DISTINCT} sequences in {sum(run['ok'] for run in runs)} of {given.seeds}: {held}"
     )

@@ -127,7 +127,7 @@ def test_other_refusals(tmp_path: Path) -> None:
     assert judge_log(outside).model == "linear"
     with pytest.raises(ConfigError, match=r"no such log of choices: .*Did you mean 'log.csv'"):
         judge_log(tmp_path / "lgo.csv")
-    with pytest.raises(ConfigError, match="log of choices .* tables end in"):
+    with pytest.raises(ConfigError, match=r"log of choices .* tables end in"):
         judge_log(tmp_path / "log.txt")
     with pytest.raises(ConfigError, match="neither UTF-8 nor GB18030"):
         judge_log(written(tmp_path, ["arm,reward,propensity", "caf\xe9,1,0.5"], encoding="latin-1"))
