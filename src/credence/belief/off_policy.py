@@ -8,7 +8,7 @@
 All three need p > 0 wherever π > 0, and the right p. What can be seen of that is checked: the weights' mean is 1 in
 expectation, and their tail says whether the sample can carry the estimate (diagnose/weights.py). Sources: Horvitz &
 Thompson 1952; Swaminathan & Joachims 2015; Dudík, Langford & Li 2011. Tests: by hand in tests/unit/test_off_policy.py;
-unbiasedness, coverage and their mutants in tests/statistical/test_off_policy.py.
+unbiasedness, coverage and their mutants in tests/statistical/test_bandits.py.
 """
 
 import math

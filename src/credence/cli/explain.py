@@ -102,8 +102,8 @@ def sums(found: "Explained") -> str:
     why = found.why
     policy = "" if found.moved_by_policy is None else f"; log π/π0 = {sized(sum(found.moved_by_policy), '+')}"
     return (
-        f"log p*/π0 = {sized(float(why.moved.sum()), '+')} nats = evidence {sized(why.log_lik, '+')} − log Z "
-        f"{sized(why.log_z, '+')}{policy}; {found.draws} continuations a prefix, "
+        f"log p*/π0 = {sized(float(why.moved.sum()), '+')} nats = evidence {sized(why.log_lik)} − log Z "
+        f"{sized(why.log_z)}{policy}; {found.draws} continuations a prefix, "
         f"smallest ESS {float(why.ess.min()):.1f}"
     )
 
