@@ -70,6 +70,31 @@ def test_the_eta_grows_where_nothing_ticks(monkeypatch: pytest.MonkeyPatch) -> N
         assert live.eta() > 120  # rejects: an ETA that waits for the next tick
 
 
+def test_seconds_that_the_clock_sets_are_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine three times as slow as planned; rejects an hour's budget that is told as three."""
+    clock = Clock(monkeypatch)
+    live = Live(silent(), {"one": 100.0, "hour": 3700.0, "last": 50.0}, timed={"hour": 3600.0})
+    assert live.eta() == pytest.approx(3850)
+    with live.part("one"):
+        clock.now += 300
+        live.tick(1.0)
+    assert live.eta() == pytest.approx(3 * 150 + 3600)
+    with live.part("hour"):
+        clock.now += 1950
+        live.tick(0.5)
+        assert live.eta() == pytest.approx(3 * 100 + 1800)
+        clock.now += 1950
+        live.tick(1.0)
+    assert live.eta() == pytest.approx(150)
+
+
+def test_stages_that_their_budget_ends_are_known_beforehand() -> None:
+    assert plan.timed(load_config(None)) == {}
+    long = load_config(EXAMPLES / "cheerful.toml", [], "long")
+    assert plan.timed(long) == {plan.title("reinforce"): 3900.0}
+    assert plan.timed(_without("reinforce.steps=3", "reinforce.seconds=9000")) == {}
+
+
 def test_without_a_terminal_a_line_comes_though_nothing_ticks() -> None:
     console = silent()
     live = Live(console, {"long": 1.0}, every=0.05)

@@ -58,11 +58,24 @@ class Live:
 
     Between two ticks the share moves with the clock, at the pace seen so far, so that a long piece of work is seen to
     move. The ETA scales what is to come by how what is done compared with what was expected of it, and grows while a
-    part lasts longer than expected without a tick. Tested in tests/unit/test_live.py.
+    part lasts longer than expected without a tick. Seconds that the clock sets are not scaled: a stage that stops after
+    an hour takes an hour on any machine. Tested in tests/unit/test_live.py.
+
+    Args:
+        console: where it is shown.
+        parts: seconds expected of each.
+        every: seconds between two lines where there is no terminal.
+        timed: of some parts, how many of their seconds the clock sets.
     """
 
-    def __init__(self, console: Console, parts: Mapping[str, float], every: float = EVERY) -> None:
-        self.console, self.parts, self.every = console, dict(parts), every
+    def __init__(
+        self,
+        console: Console,
+        parts: Mapping[str, float],
+        every: float = EVERY,
+        timed: Mapping[str, float] | None = None,
+    ) -> None:
+        self.console, self.parts, self.every, self.timed = console, dict(parts), every, dict(timed or {})
         self.total = sum(self.parts.values())
         now = time.monotonic()
         self.begun, self._part_began, self._ticked, self._spoken = now, now, now, now
@@ -125,6 +138,7 @@ class Live:
         """This share of the current part was done before the run was resumed: it is no work to come, and no pace."""
         self._skipped = min(1.0, share)
         self.parts[self.name] = self.parts.get(self.name, 0.0) * (1 - self._skipped)
+        self.timed[self.name] = self.timed.get(self.name, 0.0) * (1 - self._skipped)
         self.total = sum(self.parts.values())
 
     def say(self, text: str, style: str = "") -> None:
@@ -165,27 +179,43 @@ class Live:
 
     def eta(self) -> float:
         """Seconds expected to remain."""
-        planned = self._finished() + self.parts.get(self.name, 0.0) * self._here()
-        return max(0.0, (self.total - planned) * max(self._pace(), self._least_pace()))
+        here = self._here()
+        work = sum(map(self._work, self.parts)) - self._worked(here)
+        clock = sum(s for name, s in self.timed.items() if name not in self.done and name != self.name)
+        clock += self.timed.get(self.name, 0.0) * (1 - here)
+        return max(0.0, work * max(self._pace(), self._least_pace()) + clock)
 
     def _finished(self) -> float:
         return sum(self.parts.get(name, 0.0) for name in self.done)
 
+    def _work(self, name: str) -> float:
+        """Planned seconds of a part that a slow machine stretches."""
+        return max(0.0, self.parts.get(name, 0.0) - self.timed.get(name, 0.0))
+
+    def _worked(self, share: float) -> float:
+        """Planned seconds of work done, with this share of the current part."""
+        return sum(map(self._work, self.done)) + self._work(self.name) * share
+
+    def _spent(self, here: float, share: float) -> float:
+        """Seconds that went into work, `here` into the current part, of whose clock this share is gone."""
+        done = sum(max(0.0, took - self.timed.get(name, 0.0)) for name, took in self.done.items())
+        return done + max(0.0, here - self.timed.get(self.name, 0.0) * share)
+
     def _pace(self) -> float:
         """Seconds that a planned second takes, from everything up to the last tick."""
-        planned = self._finished() + self.parts.get(self.name, 0.0) * self._share
-        spent = sum(self.done.values()) + (self._ticked - self._part_began if self.name else 0.0)
-        return spent / planned if planned > SURE * self.total else 1.0
+        planned = self._worked(self._share)
+        spent = self._spent(self._ticked - self._part_began if self.name else 0.0, self._share)
+        return spent / planned if planned > SURE * sum(map(self._work, self.parts)) else 1.0
 
     def _least_pace(self) -> float:
         """Seconds that a planned second takes at the least: this part is not over, whatever was ticked."""
-        planned = self._finished() + self.parts.get(self.name, 0.0)
-        spent = sum(self.done.values()) + (time.monotonic() - self._part_began if self.name else 0.0)
+        planned = self._worked(1.0)
+        spent = self._spent(time.monotonic() - self._part_began if self.name else 0.0, 1.0)
         return spent / planned if planned > 0 else 0.0
 
     def _here(self) -> float:
         """Share of the current part: as ticked, and on from there by the clock, ever slower."""
-        expected = self.parts.get(self.name, 0.0) * self._pace()
+        expected = self._work(self.name) * self._pace() + self.timed.get(self.name, 0.0)
         since = (time.monotonic() - self._ticked) / expected if expected > 0 else 0.0
         left = 1 - self._share
         # 1 − 1/(1+x) starts at the expected speed, slows down, and never claims what no tick has confirmed.

@@ -6,6 +6,7 @@ from credence.study.learners import LEARNERS, shown
 from credence.study.preference import SPREAD_PROMPTS, recorded_replies
 from credence.study.recorded_learners import RecordedConfig
 from credence.study.stored_learners import DistilConfig
+from credence.study.train_config import TrainConfig
 
 LOAD, PRIOR, INFER = "loading the prior", "what the prior says", "inference without training"
 TAUGHT = "the reward that comparisons teach"
@@ -119,3 +120,25 @@ def plan(config: RunConfig) -> dict[str, float]:
         parts[RULER] = heldout * measured.draws * token * 0.7
     parts[REPORT] = 2.5 + heldout * measured.draws * SECONDS_A_DRAW_REPORTED
     return parts
+
+
+def timed(config: RunConfig) -> dict[str, float]:
+    """Of the stages that their `seconds` will end, those seconds: no machine makes them longer."""
+    free = config.model_copy(update={"train": _untimed(config.train)})
+    budgets = {"value": config.train.value.seconds, "dpg": config.train.dpg.seconds, **_engine_seconds(config)}
+    whole = plan(free)
+    return {
+        title(name): given
+        for name, given in budgets.items()
+        if given is not None and title(name) in whole and whole[title(name)] > given
+    }
+
+
+def _engine_seconds(config: RunConfig) -> dict[str, float | None]:
+    return {config.train.engine: config.train.chosen.seconds}
+
+
+def _untimed(train: TrainConfig) -> TrainConfig:
+    """The same training without limits by the clock."""
+    parts = {"value": train.value, "dpg": train.dpg, train.engine: train.chosen}
+    return train.model_copy(update={n: part.model_copy(update={"seconds": None}) for n, part in parts.items()})

@@ -74,7 +74,7 @@ def run_study(
     check_settings(config)
     check_trackers(config)
     before = begun(folder, config, overwrite, resume)
-    live = Live(console or Console(stderr=True), plan.plan(config))
+    live = Live(console or Console(stderr=True), plan.plan(config), timed=plan.timed(config))
     if finished(folder, before, live):
         return read_report(folder / "report.json")
     session = Session(config, live, before)
