@@ -46,7 +46,9 @@ def channel_law(
     """
     joint = log_prior + tau * log_lik.double()
     if bool(torch.isnan(joint).any()) or bool(torch.isneginf(joint).all(1).any()):
-        raise ContractError("a text's log-likelihood is NaN, or -inf under every label: the model cannot say it at all.")
+        raise ContractError(
+            "a text's log-likelihood is NaN, or -inf under every label: the model cannot say it at all."
+        )
     return normalise(joint)
 
 

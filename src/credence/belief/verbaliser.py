@@ -154,7 +154,8 @@ def room(prior: LMPrior, verbalisers: Sequence[Verbaliser], labels: Sequence[str
     )
     if context - needed < 1:
         raise ConfigError(
-            f"the templates take {needed} of the {context} tokens of {prior.name}'s context: no text fits. Shorten them."
+            f"the templates take {needed} of the {context} tokens of {prior.name}'s context: no text fits. Shorten "
+            "them."
         )
     return context - needed
 

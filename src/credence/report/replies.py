@@ -72,7 +72,8 @@ def shade(nats: float) -> str:
     return f"{'p' if nats > 0 else 'm'}{level}" if level else "same"
 
 
-def _token(piece: str, nats: float) -> str:
+def token(piece: str, nats: float) -> str:
+    """A token as HTML, coloured by its nats, which a tooltip shows."""
     sign = "+" if nats > 0 else ""
     shown = escape(visible(piece, "↵"))
     # the break after a shown newline keeps the reply's own lines
@@ -99,7 +100,7 @@ def coloured(report: Report) -> str:
         known = [value for value in reply.nats if not math.isnan(value)]
         total = sum(known) if len(known) == len(reply.nats) else math.nan
         sign = "+" if total > 0 else ""
-        tokens = "".join(_token(piece, nats) for piece, nats in zip(reply.pieces, reply.nats, strict=True))
+        tokens = "".join(token(piece, nats) for piece, nats in zip(reply.pieces, reply.nats, strict=True))
         cut = "" if reply.ended else '<span class="cut" title="cut at the horizon">…</span>'
         title = laws.get(reply.law, (reply.law, "draw"))[0]
         chinese = ' lang="zh"' if _HAN.search(reply.text) and not _KANA.search(reply.text) else ""

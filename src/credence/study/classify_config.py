@@ -53,7 +53,9 @@ class VerbaliserConfig(Section):
     name: str = Field("", description='in the table; "1", "2", … by default')
     words: dict[str, str] = Field(description="the word or words of each label", examples=[{"good": "positive"}])
     channel: str = Field(description="text with {label}; after it the text is scored", examples=["A {label} review: "])
-    direct: str = Field(description="text with {text}; after it the label's word is scored", examples=["{text} It was "])
+    direct: str = Field(
+        description="text with {text}; after it the label's word is scored", examples=["{text} It was "]
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -88,9 +90,9 @@ class ClassifyConfig(Placed):
     seed: int = Field(0, ge=0, lt=2**63, description="same seed, same texts in each part")
     prior: SpeakerConfig = Field(SpeakerConfig(), description="the language model")  # pyright: ignore[reportCallIssue]
     data: LabelledConfig = Field(description="texts with labels")
-    verbaliser: Annotated[tuple[VerbaliserConfig, ...], BeforeValidator(_as_list), Field(strict=False, min_length=1)] = (
-        Field(description="one table, or several as [[verbaliser]]: their spread is reported")
-    )
+    verbaliser: Annotated[
+        tuple[VerbaliserConfig, ...], BeforeValidator(_as_list), Field(strict=False, min_length=1)
+    ] = Field(description="one table, or several as [[verbaliser]]: their spread is reported")
     head: HeadConfig | None = Field(HeadConfig(), description="on embeddings; none leaves it out")  # pyright: ignore[reportCallIssue]
 
     @property
