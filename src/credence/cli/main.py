@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from credence.cli.ask import ask
+from credence.cli.believe import believe
 from credence.cli.beta import beta
 from credence.cli.chat import chat
 from credence.cli.chat_errors import Spoken
@@ -41,6 +42,7 @@ for command in (run, compare, control, sample, beta, score, kl, chat, diagnose, 
 dialogue.command()(update)
 app.add_typer(dialogue)
 app.add_typer(knowledge, name="knowledge")
+app.add_typer(believe, name="believe")
 
 
 def _version(asked: bool) -> None:

@@ -23,6 +23,7 @@ from credence.prior.hf import LMPrior
 from credence.prior.load import load
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped, reshape
+from credence.study.classified import classified
 from credence.study.config import PriorConfig, RunConfig
 from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.evidence_config import ConstraintConfig, EvidenceConfig, RewardConfig, TargetConfig
@@ -59,6 +60,7 @@ def evidence(
     given: EvidenceConfig = config.evidence
     parts: list[Evidence] = [_reward(r, config, answers) for r in given.reward]
     parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
+    parts += [classified(c, config.folder) for c in given.classifier]
     parts += [_constraint(c) for c in given.constraint]
     if isinstance(given, TargetConfig) and given.compares:
         if prior is None:

@@ -222,8 +222,8 @@ def _facts(config: ClassifyConfig, found: Found, said: Laws, rows: Sequence[Clas
         out += [_spread(how, rows) for how in (CHANNEL, "direct")]
     tokens = sum(map(len, heard.steps)) / len(heard.steps)
     out.append(
-        f"τ = {said.tau:.3g}: a text of {tokens:.0f} tokens, the mean, is believed as {said.tau * tokens:.1f} independent "
-        "ones would be."
+        f"τ = {said.tau:.3g}: a text of {tokens:.0f} tokens, the mean, is believed as {said.tau * tokens:.1f} "
+        "independent ones would be."
     )
     answer = ", ".join(f"{y} {math.exp(p):.3f}" for y, p in zip(found.labels, said.mean.tolist(), strict=True))
     out.append(

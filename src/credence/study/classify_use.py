@@ -209,7 +209,7 @@ def classify_file(known: TextClassifier, file: Path, out: Path, tick: Callable[[
         raise ConfigError(f"every text of {file} is empty.")
     prior = None if known.chosen == HEAD else speaker(known.config)
     law, cut = known.laws([texts[i] for i in full], prior, tick)
-    predicted = {i: row for i, row in zip(full, law, strict=True)}
+    predicted = dict(zip(full, law, strict=True))
     rows = [{**line.fields, **_cells(known.labels, predicted.get(i))} for i, line in enumerate(table.lines)]
     write_whole(out, _written(out, rows, [*table.columns, *added]).encode())
     names = [known.labels[int(row.argmax())] for row in law]

@@ -95,6 +95,18 @@ class ConstraintConfig(Section):
         return self
 
 
+class ClassifierConfig(Section):
+    """A label that replies should have, by the head of a `credence believe classify` run; nats = log p(label) / beta."""
+
+    run: str = Field(examples=["runs/sentiment_zh"], description="the run's folder or name")
+    label: str = Field(examples=["good"], description="one of its labels")
+    beta: Rate = Field(1.0, description="nats of log p(label | reply) per nat of evidence; 1 is Bayes' rule itself")
+    on_prefix: bool = Field(
+        False, description="half a reply already tells its label: SMC then steers by it (never changes the target)"
+    )
+    name: str = Field("", description="of the reading in reports; log p(label) by default")
+
+
 class EvidenceConfig(Section):
     """What is good: the nats of all entries add up."""
 
@@ -104,6 +116,9 @@ class EvidenceConfig(Section):
     ended: EndedConfig = Field(EndedConfig(), description="replies should end by themselves")  # pyright: ignore[reportCallIssue]
     constraint: Annotated[tuple[ConstraintConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
         (), description="one table, or several as [[evidence.constraint]]"
+    )
+    classifier: Annotated[tuple[ClassifierConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.classifier]]"
     )
 
 
@@ -120,7 +135,9 @@ class TargetConfig(EvidenceConfig):
     @classmethod
     def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
         """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
-        more = isinstance(given, dict) and any(given.get(x) for x in ("reward", "constraint", "preference"))
+        more = isinstance(given, dict) and any(
+            given.get(x) for x in ("reward", "constraint", "preference", "classifier")
+        )
         if not isinstance(given, dict) or "ended" in given or more:
             return given
         return {**given, "ended": {"cut": 0.0}} if given.get("expert") or given.get("realign") else given

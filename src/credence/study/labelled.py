@@ -203,7 +203,8 @@ def column(table: Table, name: str, path: Path) -> list[Any]:
     """
     if name not in table.columns:
         raise ConfigError(
-            f"{path} has no column {name!r}.{nearest(name, table.columns)} It has: {', '.join(table.columns) or 'none'}."
+            f"{path} has no column {name!r}.{nearest(name, table.columns)} It has: "
+            f"{', '.join(table.columns) or 'none'}."
         )
     return [line.fields.get(name) for line in table.lines]
 
