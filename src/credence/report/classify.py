@@ -129,13 +129,15 @@ class ClassifyReport:
 
 
 BAG = "bag_of_words"
+ROOM = 92
+"""Cells of a terminal that all columns need."""
 HEADS = {
     "classifier": "",
     "accuracy": "share of test texts whose likeliest label is right",
     "log-loss": "mean −log p(true label), nats a text",
     "Brier": "mean squared distance of the probabilities from the truth, 0 to 2",
     "ECE": "|accuracy − stated probability| of the likeliest label, mean over 10 bins of equal mass",
-    "to the bag": "log-loss minus the bag of words', text by text, nats: below 0 is better",
+    "vs bag": "log-loss minus the bag of words', text by text, nats: below 0 is better",
 }
 
 
@@ -159,15 +161,20 @@ def sentence(report: ClassifyReport) -> str:
 
 def print_classify(report: ClassifyReport, console: Console) -> None:
     """The table and the facts on a terminal."""
+    if not console.is_terminal:
+        console.width = 120  # where no person reads along nothing need be folded
+    left_out = set() if console.width >= ROOM else {"Brier"}  # the page and the JSON have it
     table = Table(box=None, pad_edge=False)
     for i, head in enumerate(HEADS):
-        table.add_column(Text(head), justify="right" if i else "left", min_width=6 if i else 22)
+        if head not in left_out:
+            table.add_column(Text(head), justify="right" if i else "left", min_width=6 if i else 18)
     for row in report.rows:
         style = {"target": "green", "train": "cyan", "prior": "dim"}.get(row.kind, "")
-        values = ["\n".join(filter(None, (value_text(e), interval_text(e)))) for e in cells(row)]
+        shown = zip(list(HEADS)[1:], cells(row), strict=True)
+        values = [
+            "\n".join(filter(None, (value_text(e), interval_text(e)))) for head, e in shown if head not in left_out
+        ]
         table.add_row(Text(visible(row.title, " ")), *map(Text, values), style=style)
-    if not console.is_terminal:
-        console.width = 100  # where no person reads along nothing need be folded
     console.print(table)
     for fact in report.facts:
         console.print(visible(fact, " "), markup=False, soft_wrap=not console.is_terminal)

@@ -59,8 +59,8 @@ def evidence(
     """
     given: EvidenceConfig = config.evidence
     parts: list[Evidence] = [_reward(r, config, answers) for r in given.reward]
-    parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
     parts += [classified(c, config.folder) for c in given.classifier]
+    parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
     parts += [_constraint(c) for c in given.constraint]
     if isinstance(given, TargetConfig) and given.compares:
         if prior is None:
@@ -75,11 +75,11 @@ def evidence(
                 "evidence.preference reads replies by the prior's own states and centres: it is for `credence run`, "
                 "`sample`, `chat` and `beta`."
             )
-        parts.insert(len(given.reward), preference(given.preference, config, prior, say))
+        parts.insert(len(given.reward) + len(given.classifier), preference(given.preference, config, prior, say))
     if not parts:
         raise ConfigError(
-            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, comparisons, an expert "
-            "or ended.cut."
+            "evidence is empty: the posterior would be the prior. Give a reward, a classifier, a constraint, "
+            "comparisons, an expert or ended.cut."
         )
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 

@@ -96,7 +96,7 @@ class ConstraintConfig(Section):
 
 
 class ClassifierConfig(Section):
-    """A label that replies should have, by the head of a `credence believe classify` run; nats = log p(label) / beta."""
+    """A label that replies should have, by a `credence believe classify` run; nats = log p(label) / beta."""
 
     run: str = Field(examples=["runs/sentiment_zh"], description="the run's folder or name")
     label: str = Field(examples=["good"], description="one of its labels")
@@ -120,6 +120,13 @@ class EvidenceConfig(Section):
     classifier: Annotated[tuple[ClassifierConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
         (), description="one table, or several as [[evidence.classifier]]"
     )
+
+    @property
+    def first_beta(self) -> float | None:
+        """β of the reading that reports call the reward; None where there is neither reward nor classifier."""
+        if self.reward:
+            return self.reward[0].beta / abs(self.reward[0].weight)
+        return self.classifier[0].beta if self.classifier else None
 
 
 class TargetConfig(EvidenceConfig):
