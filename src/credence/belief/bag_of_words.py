@@ -66,9 +66,8 @@ def fit_bag_of_words(
     written = "".join(texts)
     spaced = sum(char.isspace() for char in written) >= SPACED * max(1, len(written))
     units = "words" if spaced else "characters"
-    counter: Any = CountVectorizer(
-        analyzer="word" if spaced else "char", ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b" if spaced else None
-    )
+    kind = {"analyzer": "word", "token_pattern": r"(?u)\b\w+\b"} if spaced else {"analyzer": "char"}
+    counter: Any = CountVectorizer(ngram_range=(1, 2), **kind)
     try:
         seen = counter.fit_transform(list(texts))
     except ValueError:

@@ -197,7 +197,7 @@ def _calibration(
     def errors(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.abs(gaps @ inside).sum(-1) / n
 
-    value = float(errors(right - stated))
+    value = float(errors((right - stated)[None])[0])
     low, high = _ends(errors(counts * (right - stated)), n)
     noise = float(np.quantile(errors((uniform < stated) - stated), LEVEL))
     least = 0.0 if value <= noise else max(0.0, 2 * value - high)

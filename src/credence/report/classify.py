@@ -189,8 +189,8 @@ def print_strip(strip: Strip, console: Console) -> None:
     """A text's tokens with the nats of each below it, coloured; a Chinese character takes two cells."""
     wide = console.width if console.is_terminal else 100
     lines, used = [(Text(), Text())], 0
-    for piece, nats in zip(strip.pieces, strip.nats, strict=True):
-        shown, value = _shown(piece), f"{nats:+.1f}".replace("-", "−")
+    for piece, nats in whole(strip):
+        shown, value = _shown(piece), signed(nats)
         size = max(cell_len(shown), len(value)) + 1
         if used and used + size > wide:
             lines.append((Text(), Text()))
@@ -204,6 +204,24 @@ def print_strip(strip: Strip, console: Console) -> None:
     for above, below in lines:
         console.print(above, soft_wrap=True)
         console.print(below, soft_wrap=True)
+
+
+def whole(strip: Strip) -> list[tuple[str, float]]:
+    """Pieces with their nats, parts of one character joined: their nats add up."""
+    out: list[tuple[str, float]] = []
+    part = 0.0
+    for piece, nats in zip(strip.pieces, strip.nats, strict=True):
+        part += nats
+        if piece:
+            out.append((piece, part))
+            part = 0.0
+    return [*out, ("…", part)] if part else out
+
+
+def signed(nats: float) -> str:
+    """`+1.2`, `−0.3`, `0.0`."""
+    text = number(nats, 1)
+    return text if text.startswith("−") or not text.strip("0.") else f"+{text}"
 
 
 def _shown(piece: str) -> str:

@@ -3,7 +3,7 @@
 from math import log
 
 from credence.report import classify_plots
-from credence.report.classify import HEADS, ClassifyReport, Strip, cells, sentence, sureness
+from credence.report.classify import HEADS, ClassifyReport, Strip, cells, sentence, sureness, whole
 from credence.report.phrases import number
 from credence.report.pieces import answered, both, caption, estimate_html, page, section, settings, table
 from credence.report.replies import token, words
@@ -49,7 +49,7 @@ def render(report: ClassifyReport) -> str:
 
 
 def _strip(strip: Strip) -> str:
-    tokens = "".join(token(piece, nats) for piece, nats in zip(strip.pieces, strip.nats, strict=True))
+    tokens = "".join(token(piece, nats) for piece, nats in whole(strip))
     total = strip.start + sum(strip.nats)
     p = sureness(log(strip.probability)) if strip.probability > 0 else "0"
     return (

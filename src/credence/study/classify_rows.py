@@ -127,9 +127,9 @@ def report(config: ClassifyConfig, found: Found, said: Laws, made: Mapping[str, 
     rows: list[ClassifierRow] = []
     for name, score in scores.items():
         title, kind, note = _titled(name, found, said)
-        values = (score.accuracy, score.log_loss, score.brier, score.ece)
+        accuracy, loss, brier, ece = map(_estimate, (score.accuracy, score.log_loss, score.brier, score.ece))
         against = None if score.against is None else _estimate(score.against)
-        rows.append(ClassifierRow(name, title, kind, *map(_estimate, values), against, note))
+        rows.append(ClassifierRow(name, title, kind, accuracy, loss, brier, ece, against, note))
     several = len(found.verbalisers) > 1
     panels = (BAG, MEAN if several else f"{CHANNEL}_{found.verbalisers[0].name}", CHANNEL,
               PLAIN if several else f"{DIRECT}_{found.verbalisers[0].name}", DIRECT, HEAD)  # fmt: skip

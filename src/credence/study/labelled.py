@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ def _bytes(path: Path, what: str) -> bytes:
 
 
 def decode(raw: bytes, path: Path) -> tuple[str, str]:
-    """The text and its encoding: UTF-8 where it is that, else the likeliest.
+    """The text and its encoding: UTF-8 where it is that, else the likeliest; a short Chinese file is GB18030.
 
     Raises:
         ConfigError: no encoding fits.
@@ -134,6 +136,8 @@ def decode(raw: bytes, path: Path) -> tuple[str, str]:
         return raw.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
+    if _is_gb(raw):
+        return raw.decode("gb18030"), "gb18030"
     try:
         from charset_normalizer import from_bytes
     except ImportError:
@@ -145,6 +149,22 @@ def decode(raw: bytes, path: Path) -> tuple[str, str]:
     if best is None:
         raise ConfigError(f"{path} is in no encoding that is known here. Save it as UTF-8.")
     return str(best).removeprefix("\ufeff"), best.encoding.replace("_", "-")
+
+
+def _is_gb(raw: bytes) -> bool:
+    """Whether the bytes are Chinese in GB18030: they decode, and its common characters make up nearly all of it.
+
+    Those are the lead bytes B0 to D7. A few lines are too little for a detector of all languages, which then takes
+    them for Korean: Korean syllables have B0 to C8, so some byte beyond must stand there.
+    """
+    try:
+        raw.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    pairs = re.findall(rb"[\x00-\x7f]|[\x81-\xfe].", raw, re.DOTALL)
+    letters = [pair for pair in pairs if len(pair) == 2 and pair[0] not in (0xA1, 0xA2, 0xA3)]  # those are punctuation
+    common = [pair for pair in letters if 0xB0 <= pair[0] <= 0xD7 and pair[1] >= 0xA1]
+    return len(common) > 0.9 * len(letters) and any(pair[0] > 0xC8 for pair in common)
 
 
 def _csv(text: str) -> tuple[list[Line], list[str], list[int]]:
@@ -268,7 +288,7 @@ def part(found: Labelled, train: int, validation: int, test: int, key: Key) -> P
         )
     order = [int(i) for i in key.generator().permutation(len(found))]
     ends = (test, test + validation, test + validation + train if train else len(found))
-    tested, tuned, learnt = (found.take(order[a:b]) for a, b in zip((0, *ends), ends, strict=False))
+    tested, tuned, learnt = (found.take(order[a:b]) for a, b in pairwise((0, *ends)))
     for what, here in (("validation", tuned), ("test", tested)):
         if unseen := sorted(set(here.labels) - set(learnt.labels)):
             count = found.labels.count(unseen[0])
