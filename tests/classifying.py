@@ -1,4 +1,4 @@
-"""What tests of classification share: a byte model, tiny texts, made-up likelihoods, and the checks that mutants fail."""
+"""What tests of classification share: a byte model, tiny texts, made-up likelihoods, the checks that mutants fail."""
 
 import itertools
 from functools import cache
@@ -79,7 +79,8 @@ def check_direct_sums_all_tokens(seed: int) -> None:
     for k, label in enumerate(LABELS):
         ids, total = prior.codec.render(WORDS.asking(text)), 0.0
         for token in prior.codec.encode(" " + WORDS.words[label]):
-            law = torch.log_softmax(prior.model(torch.tensor([ids])).logits[0, -1].double(), -1)
+            with torch.no_grad():
+                law = torch.log_softmax(prior.model(torch.tensor([ids])).logits[0, -1].double(), -1)
             total, ids = total + float(law[token]), [*ids, token]
         assert abs(float(said[k]) - total) < 1e-6
     assert isinstance(texts, Texts)

@@ -48,7 +48,7 @@ def test_the_steps_of_the_log_odds_sum_to_the_evidence() -> None:
 
 
 def test_the_correction_by_hand() -> None:
-    # Answers .9 and .7 for the first label: mean .8. Divided: (.9/.8, .1/.2) = (1.125, .5) -> 9/13; (.875, 1.5) -> 7/19.
+    # Answers .9 and .7 for the first label: mean .8. Divided: (1.125, .5) -> 9/13, (.875, 1.5) -> 7/19.
     law = direct_law(torch.tensor([[0.9, 0.1], [0.7, 0.3]]).double().log() - 3.0)
     mean = mean_answer(law)
     assert mean.exp().tolist() == pytest.approx([0.8, 0.2])

@@ -10,8 +10,8 @@ from credence.core.keys import Key
 from credence.diagnose.scoring_rules import reliability, score_labels
 
 
-@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(2, 4), st.floats(0, 30))
-def test_bounds(seed: int, n: int, k: int, sharp: float) -> None:
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(2, 4), st.integers(0, 30))
+def test_bounds(seed: int, n: int, k: int, sharp: int) -> None:
     rng = Key(seed).generator()
     law = torch.log_softmax(sharp * torch.from_numpy(rng.normal(size=(n, k))), 1)
     truth = torch.from_numpy(rng.integers(k, size=n))

