@@ -65,7 +65,7 @@ def found(seed: int, validation: int = 60, test: int = 60) -> Found:
 
     train = Labelled(tuple(f"r{i}" for i in range(40)), ("bad",) * 30 + ("good",) * 10, LABELS)
     parts = Parts(train, taken(0, validation), taken(validation, n))
-    heard = Heard({"w": log_lik}, {"w": answers}, list(log_lik[:, None]), [["x"]] * n, 0, 9)
+    heard = Heard({"w": log_lik}, {"w": answers}, list(log_lik[:, None]), lambda i: ["x"], 0, 9)
     prior = label_prior(torch.tensor(train.truth), LABELS)
     return Found(parts, (), (WORDS,), prior, heard, Silent("words", 1.0, 0, None, None), None, None)
 

@@ -1,7 +1,8 @@
 """`credence believe classify`: labels by noisy channel, by direct question, by a head on embeddings; one table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from credence.belief.verbaliser import (
     read_texts,
     room,
 )
-from credence.core.errors import ConfigError, nearest
+from credence.core.errors import BackendError, ConfigError, nearest
 from credence.core.keys import Key
 from credence.evidence.classifier import LabelHead, fit_label_head, save_label_head
 from credence.evidence.embedding import Embedder, load_embedder
@@ -76,22 +77,35 @@ def run_classify(
             check_labels(config, parts.train)
             log_prior = label_prior(torch.tensor(parts.train.truth), found.names)
             embedder = None if config.head is None else load_embedder(config.head.embedder)
-            prior = speaker(config)
             live.say(f"  {len(found):,} different texts, labels {', '.join(found.names)}")
+        with live.part(BAG):  # before the language model: a package that is missing shows at once
+            train, tuned = torch.tensor(parts.train.truth), torch.tensor(parts.validation.truth)
+            bag = fit_bag_of_words(parts.train.texts, train, parts.validation.texts, tuned)
+        prior = speaker(config)
+        texts = read(config, prior, [*parts.validation.texts, *parts.test.texts], found.names)
         place = RunFolder(folder, overwrite)
-        with alone(folder):
-            place.json(MANIFEST, {"status": "running", "kind": KIND, **_manifest(config, started)})
-            heard = listen(config, prior, [*parts.validation.texts, *parts.test.texts], found.names, live)
-            with live.part(BAG):
-                train, tuned = torch.tensor(parts.train.truth), torch.tensor(parts.validation.truth)
-                bag = fit_bag_of_words(parts.train.texts, train, parts.validation.texts, tuned)
+        with alone(folder), _told(place, config, started):
             head, vectors = _head(parts, embedder, live)
+            heard = listen(config, prior, *texts, found.names, live)
             with live.part(REPORT):
                 all_found = Found(parts, found.remarks, config.verbalisers, log_prior, heard, bag, head, vectors)
                 said = laws(all_found)
                 made = report(config, all_found, said, _manifest(config, started))
                 _write(place, config, all_found, said, made)
     return made
+
+
+@contextmanager
+def _told(place: RunFolder, config: ClassifyConfig, started: float) -> Generator[None]:
+    """The manifest says that the run goes on, or how it was broken off; `_write` says that it is done."""
+    place.json(MANIFEST, {"status": "running", "kind": KIND, **_manifest(config, started)})
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
+            place.json(MANIFEST, {"status": status, "kind": KIND, **_manifest(config, started)})
+        raise
 
 
 def _manifest(config: ClassifyConfig, started: float) -> dict[str, object]:
@@ -163,23 +177,27 @@ def read(config: ClassifyConfig, prior: LMPrior, texts: Sequence[str], labels: S
     return read_texts(prior, texts, verbalisers[0].gap, longest), longest
 
 
-def listen(config: ClassifyConfig, prior: LMPrior, texts: Sequence[str], labels: Sequence[str], live: Live) -> Heard:
+def listen(
+    config: ClassifyConfig, prior: LMPrior, heard: Texts, longest: int, labels: Sequence[str], live: Live
+) -> Heard:
     """Every verbaliser's likelihoods and answers of every text."""
-    heard, longest = read(config, prior, texts, labels)
     log_lik, answers, steps = dict[str, Tensor](), dict[str, Tensor](), [torch.zeros(0, len(labels))] * 0
     with live.part(CHANNEL):
-        for v, tick in _ticking(config.verbalisers, len(texts), live):
+        for v, tick in _ticking(config.verbalisers, len(heard), live):
             found = channel_log_lik(channel_of(prior, v, labels), heard, tick)
             log_lik[v.name] = torch.stack([one.sum(0) for one in found])
             steps = found if not steps else [a + b for a, b in zip(steps, found, strict=True)]
     with live.part(DIRECT):
-        for v, tick in _ticking(config.verbalisers, len(texts), live):
+        for v, tick in _ticking(config.verbalisers, len(heard), live):
             answers[v.name] = direct_log_p(prior, v, labels, heard, tick)
     steps = [one / len(config.verbalisers) for one in steps]
-    return Heard(log_lik, answers, steps, [prior.codec.pieces(ids) for ids in heard.ids], heard.cut, longest)
+    return Heard(log_lik, answers, steps, lambda i: prior.codec.pieces(heard.ids[i]), heard.cut, longest)
 
 
-def _ticking(verbalisers: Sequence[Verbaliser], texts: int, live: Live):  # noqa: ANN202 - pairs of a verbaliser and its tick
+def _ticking(
+    verbalisers: Sequence[Verbaliser], texts: int, live: Live
+) -> Generator[tuple[Verbaliser, Callable[[int], None]]]:
+    """Each verbaliser, and what is told how many texts more it has read."""
     done = 0
 
     def tick(more: int) -> None:

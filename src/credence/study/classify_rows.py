@@ -1,7 +1,7 @@
 """From what was measured of a classification to its report: laws, table, reliability, strips, sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ class Heard:
         log_lik: by verbaliser, (N, K) log p(x | y), nats.
         answers: by verbaliser, (N, K) log p(word of y | x), nats.
         steps: of each text, (T, K) nats of its tokens, mean over verbalisers.
-        pieces: its tokens as texts.
+        pieces: the tokens of a text by its number, as texts.
         cut: texts that were longer than could be read.
         longest: tokens of a text that are read at most.
     """
@@ -47,7 +47,7 @@ class Heard:
     log_lik: Mapping[str, Float[Tensor, "N K"]]
     answers: Mapping[str, Float[Tensor, "N K"]]
     steps: Sequence[Tensor]
-    pieces: Sequence[Sequence[str]]
+    pieces: Callable[[int], Sequence[str]]
     cut: int
     longest: int
 
@@ -192,13 +192,13 @@ def _strips(found: Found, said: Laws) -> list[Strip]:
 
 
 def _strip(found: Found, said: Laws, i: int, label: str, why: str) -> Strip:
-    at, towards = len(found.parts.validation) + i, found.labels[-1] if "good" not in found.labels else "good"
+    at, towards = len(found.parts.validation) + i, found.labels[-1] if len(found.labels) == 2 else label
     k = found.labels.index(towards)
     nats = log_odds_steps(found.heard.steps[at], found.log_prior, k, said.tau)
     start = float(found.log_prior[k] - torch.log1p(-found.log_prior[k].exp()))
     p = math.exp(float(said.test[CHANNEL][i, k]))
     return Strip(
-        found.parts.test.texts[i], label, towards, tuple(found.heard.pieces[at]), tuple(nats.tolist()), start, p, why
+        found.parts.test.texts[i], label, towards, tuple(found.heard.pieces(at)), tuple(nats.tolist()), start, p, why
     )
 
 

@@ -18,7 +18,7 @@ from credence.belief.verbaliser import channel_log_lik, channel_of, direct_log_p
 from credence.core.errors import ConfigError
 from credence.diagnose.scoring_rules import Interval, wilson
 from credence.evidence.classifier import LabelHead, load_label_head
-from credence.evidence.embedding import load_embedder
+from credence.evidence.embedding import Embedder, load_embedder
 from credence.learn.checkpoint import write_whole
 from credence.prior.hf import LMPrior
 from credence.report.classify import Strip
@@ -85,6 +85,7 @@ class TextClassifier:
     mean: Float[Tensor, " K"]
     chosen: str
     head: LabelHead | None
+    embedder: Embedder | None
 
     def answer(self, text: str, prior: LMPrior) -> Answer:
         """One text; its tokens are read by the channel whoever answers.
@@ -141,9 +142,9 @@ class TextClassifier:
         return corrected(direct_law(torch.stack(each).mean(0)), self.mean, self.log_prior)
 
     def _head(self, texts: Sequence[str]) -> Float[Tensor, "N K"]:
-        if self.head is None:
+        if self.head is None or self.embedder is None:
             raise ConfigError("this run has no head. Give [head] and run it again: --overwrite.")
-        return self.head.log_p(load_embedder(self.head.embedder).embed(texts))
+        return self.head.log_p(self.embedder.embed(texts))
 
 
 def open_classifier(config: ClassifyConfig, folder: Path, command: str) -> TextClassifier:
@@ -173,7 +174,8 @@ def open_classifier(config: ClassifyConfig, folder: Path, command: str) -> TextC
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / SETTINGS} was not written by credence ({error}). Measure again.") from None
     head = None if config.head is None else load_label_head(folder / WEIGHTS)
-    return TextClassifier(config, labels, numbers["log_prior"], tau, numbers["mean_answer"], chosen, head)
+    embedder = None if head is None else load_embedder(head.embedder)
+    return TextClassifier(config, labels, numbers["log_prior"], tau, numbers["mean_answer"], chosen, head, embedder)
 
 
 def check_out(out: Path, overwrite: bool) -> None:
