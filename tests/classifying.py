@@ -119,7 +119,7 @@ def check_correction_moves_the_mean(seed: int) -> None:
     before = direct_law(made.heard.answers["w"])[m:].exp().mean(0)
     after = said.test[DIRECT].exp().mean(0)
     assert float(before[0]) < 0.15
-    assert abs(float(after[0]) - 0.75) < 0.1
+    assert abs(float(after[0]) - 0.75) < 0.2
 
 
 def check_prior_is_heard(seed: int) -> None:

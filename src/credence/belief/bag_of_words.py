@@ -66,7 +66,7 @@ def fit_bag_of_words(
     written = "".join(texts)
     spaced = sum(char.isspace() for char in written) >= SPACED * max(1, len(written))
     units = "words" if spaced else "characters"
-    kind = {"analyzer": "word", "token_pattern": r"(?u)\b\w+\b"} if spaced else {"analyzer": "char"}
+    kind: dict[str, Any] = {"analyzer": "word", "token_pattern": r"(?u)\b\w+\b"} if spaced else {"analyzer": "char"}
     counter: Any = CountVectorizer(ngram_range=(1, 2), **kind)
     try:
         seen = counter.fit_transform(list(texts))

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -287,8 +286,9 @@ def part(found: Labelled, train: int, validation: int, test: int, key: Key) -> P
             "test): ask for fewer."
         )
     order = [int(i) for i in key.generator().permutation(len(found))]
-    ends = (test, test + validation, test + validation + train if train else len(found))
-    tested, tuned, learnt = (found.take(order[a:b]) for a, b in pairwise((0, *ends)))
+    last = test + validation + train if train else len(found)
+    tested, tuned = found.take(order[:test]), found.take(order[test : test + validation])
+    learnt = found.take(order[test + validation : last])
     for what, here in (("validation", tuned), ("test", tested)):
         if unseen := sorted(set(here.labels) - set(learnt.labels)):
             count = found.labels.count(unseen[0])
@@ -296,4 +296,4 @@ def part(found: Labelled, train: int, validation: int, test: int, key: Key) -> P
                 f"label {unseen[0]!r} stands in {what} and never in training ({count} of {len(found)} texts have it): "
                 "nothing can be learnt of it. Train on more texts, add examples of it, or join it with another label."
             )
-    return Parts(learnt, tuned, tested, len(found) - ends[2])
+    return Parts(learnt, tuned, tested, len(found) - last)
