@@ -105,7 +105,7 @@ def test_files_in_and_out(call: Call, tmp_path: Path) -> None:
     assert out[1]["predicted"] == out[1]["p(good)"] == ""
     assert float(out[3]["p(bad)"]) + float(out[3]["p(good)"]) == pytest.approx(1, abs=1e-5)
     assert "exists. Give another name" in call("--file", "new.csv", "--out", "labelled.csv", code=2)
-    assert "has a column 'predicted' already" in call("--file", "labelled.csv", "--out", "twice.csv", code=2)
+    assert "has a column 'p(bad)' already" in call("--file", "labelled.csv", "--out", "twice.csv", code=2)
     found = json.loads(call("--file", "new.csv", "--out", "labelled.jsonl", "--json"))
     assert found["right"][0] == sum(out[i]["predicted"] == out[i]["label"] for i in (0, 3)) / 2
     lines = [json.loads(line) for line in (tmp_path / "labelled.jsonl").read_text(encoding="utf-8").splitlines()]

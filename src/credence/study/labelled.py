@@ -268,7 +268,7 @@ def each_once(pairs: Iterable[tuple[str, str]], name: str, remarks: Sequence[str
         raise ConfigError(f"{name} holds no text with a label.")
     names = tuple(sorted({label for _, label in kept}))
     if len(names) < 2:
-        raise ConfigError(f"every text of {name} has the label {names[0]!r}: there is nothing to tell apart.")
+        raise ConfigError(f"every text of {name} has the label {kept[0][1]!r}: there is nothing to tell apart.")
     left = [f"{name}: left out " + ", ".join(f"{n:,} {why}" for why, n in count.items()) + "."] if count else []
     return Labelled(tuple(t for t, _ in kept), tuple(y for _, y in kept), names, (*remarks, *left))
 
