@@ -37,6 +37,7 @@ from credence.study.classify_rows import Found, Heard, Laws, laws, report
 from credence.study.folder import MANIFEST, RunFolder, alone, check_place
 from credence.study.labelled import Labelled, Parts, from_file, part
 from credence.study.live import Live
+from credence.study.machine import fast_products
 from credence.study.packaged import is_packaged, read_packaged
 
 LOAD, CHANNEL, DIRECT, BAG, HEAD, REPORT = (
@@ -71,7 +72,7 @@ def run_classify(
     """
     check_place(folder, overwrite)
     started, live = time.time(), Live(console or Console(stderr=True), plan(config))
-    with live.running():
+    with fast_products(), live.running():
         with live.part(LOAD):
             found, parts = labelled(config)
             check_labels(config, parts.train)
@@ -115,7 +116,7 @@ def _manifest(config: ClassifyConfig, started: float) -> dict[str, object]:
 def plan(config: ClassifyConfig) -> dict[str, float]:
     """Seconds expected of each part: shares for the ETA, not promises."""
     texts, labels = config.data.validation + config.data.test, len(config.verbaliser[0].words)
-    passes = texts * len(config.verbaliser) * 0.1
+    passes = texts * len(config.verbaliser) * 0.15
     parts = {LOAD: 5.0, CHANNEL: passes * labels, DIRECT: passes, BAG: 10.0, REPORT: 6.0}
     return parts if config.head is None else {**parts, HEAD: 0.04 * (texts + (config.data.train or 10_000))}
 
