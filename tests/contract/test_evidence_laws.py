@@ -7,6 +7,7 @@ import torch
 
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, PrefixEvidence
+from credence.evidence.classifier import Classifier, fit_label_head
 from credence.evidence.constraint import Constraint
 from credence.evidence.ended import Ended
 from credence.evidence.product import twist
@@ -14,12 +15,21 @@ from credence.evidence.reward import Reward
 from credence.evidence.sentence import Exactly, Near
 from credence.evidence.sentiment import Sentiment
 from credence.testing import Verdict, check_evidence, check_prefix_evidence
+from tests.embedders import HashedGrams
 from tests.toys import toy_prior, toy_reward
 from tests.worded import Words
 
 
 def forbidding(prompts: list, completions: list) -> list[float]:
     return [-math.inf if c[0] == 0 else 1.0 for c in completions]
+
+
+def classifier(on_prefix: bool) -> Classifier:
+    """Fitted on TOY-A's words."""
+    texts = ["wonderful", "wonderful wonderful", "awful", "awful awful", ""]
+    embedder = HashedGrams()
+    head = fit_label_head(embedder.embed(texts), torch.tensor([1, 1, 0, 0, 0]), ("bad", "good"), embedder.name)
+    return Classifier(head, embedder, "good", 0.5, on_prefix)
 
 
 REWARD, ON_PREFIX = Reward(toy_reward, 0.5), Reward(toy_reward, 0.5, on_prefix=True)
@@ -37,6 +47,8 @@ EVIDENCE = {
     "near": Near((1, 0, 2), 0.5),
     "sentiment": Words(Sentiment(0.2)),
     "bad mood, at the end alone": Words(Sentiment(0.5, -1, on_prefix=False)),
+    "classifier": Words(classifier(False)),
+    "classifier on prefixes": Words(classifier(True)),
     "tempered": ON_PREFIX**0.3,
     "tempered product": (REWARD * Ended(-1.0)) ** 2.0,
 }

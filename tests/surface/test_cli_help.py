@@ -14,7 +14,8 @@ from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
 COMMANDS = ("run", "control", "sample", "beta", "score", "kl", "chat", "diagnose", "ask", "models", "init")
-GROUPS = {"dialogue": ("train", "update"), "knowledge": ("show", "import", "fit"), "believe": ("choose",)}
+BELIEFS = ("ask", "choose", "classify", "import")
+GROUPS = {"dialogue": ("train", "update"), "knowledge": ("show", "import", "fit"), "believe": BELIEFS}
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -4,6 +4,7 @@ import typer
 
 from credence.cli.believe_ask import ask
 from credence.cli.believe_choose import choose
+from credence.cli.believe_classify import classify, import_
 
 believe = typer.Typer(
     help="Beliefs: what the evidence says of finitely many hypotheses, and what to do about it.",
@@ -11,12 +12,6 @@ believe = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@believe.callback()
-def group() -> None:
-    """Beliefs: what the evidence says of finitely many hypotheses, and what to do about it."""
-
-
-for command in (ask, choose):
+for command in (ask, choose, classify):
     believe.command()(command)
+believe.command(name="import")(import_)

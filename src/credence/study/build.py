@@ -23,6 +23,7 @@ from credence.prior.hf import LMPrior
 from credence.prior.load import load
 from credence.prior.policy import LMPolicy, full_policy, lora_policy
 from credence.prior.reshape import Reshaped, reshape
+from credence.study.classified import classified
 from credence.study.config import PriorConfig, RunConfig
 from credence.study.data import PromptSet, Split, load_prompts, split
 from credence.study.evidence_config import ConstraintConfig, EvidenceConfig, RewardConfig, TargetConfig
@@ -59,6 +60,7 @@ def evidence(
     """
     given: EvidenceConfig = config.evidence
     parts: list[Evidence] = [_reward(r, config, answers) for r in given.reward]
+    parts += [classified(c, config.folder) for c in given.classifier]
     parts += [Ended(given.ended.cut)] if given.ended.cut < 0 else []
     parts += [_constraint(c) for c in given.constraint]
     if isinstance(given, TargetConfig) and given.compares:
@@ -74,7 +76,7 @@ def evidence(
                 "evidence.preference reads replies by the prior's own states and centres: it is for `credence run`, "
                 "`sample`, `chat` and `beta`."
             )
-        parts.insert(len(given.reward), preference(given.preference, config, prior, say))
+        parts.insert(len(given.reward) + len(given.classifier), preference(given.preference, config, prior, say))
     if isinstance(given, TargetConfig) and given.listener is not None:
         if prior is None:
             raise ConfigError(
@@ -84,8 +86,8 @@ def evidence(
         parts.append(listener(given.listener, prior))
     if not parts:
         raise ConfigError(
-            "evidence is empty: the posterior would be the prior. Give a reward, a constraint, comparisons, an expert, "
-            "a listener or ended.cut."
+            "evidence is empty: the posterior would be the prior. Give a reward, a classifier, a constraint, "
+            "comparisons, an expert, a listener or ended.cut."
         )
     return parts[0] if len(parts) == 1 else Product(tuple(parts))
 

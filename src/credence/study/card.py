@@ -77,6 +77,7 @@ def _evidence(config: RunConfig) -> list[str]:
         f"reward `{without_paths(r.fn)}`" + ("" if r.weight == 1 else f" × {r.weight:g}") + f" at β = {r.beta:g}"
         for r in given.reward
     ]
+    out += [f"a classifier's log p({c.label}) at β = {c.beta:g} (`{without_paths(c.run)}`)" for c in given.classifier]
     if given.ended.cut < 0:
         out.append(f"a reply cut at {config.prior.horizon} tokens costs {-given.ended.cut:g} nats")
     for c in given.constraint:

@@ -66,7 +66,7 @@ def comparison(
     table = (*first, *(r for r in rows if r.name != "prior"), posterior_row(read))
     candidates = [candidate(r, budget.unit) for r in rows if not r.refused and r.name != "prior"]
     base = read.get("prior/kl_reverse", Estimate(math.nan, math.nan, math.nan))
-    beta = config.evidence.reward[0].beta / abs(config.evidence.reward[0].weight) if config.evidence.reward else 1.0
+    beta = config.evidence.first_beta or 1.0
     return Comparison(
         title=contest.name,
         unit=budget.unit,

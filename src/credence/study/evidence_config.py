@@ -96,6 +96,18 @@ class ConstraintConfig(Section):
         return self
 
 
+class ClassifierConfig(Section):
+    """A label that replies should have, by a `credence believe classify` run; nats = log p(label) / beta."""
+
+    run: str = Field(examples=["runs/sentiment_zh"], description="the run's folder or name")
+    label: str = Field(examples=["good"], description="one of its labels")
+    beta: Rate = Field(1.0, description="nats of log p(label | reply) per nat of evidence; 1 is Bayes' rule itself")
+    on_prefix: bool = Field(
+        False, description="half a reply already tells its label: SMC then steers by it (never changes the target)"
+    )
+    name: str = Field("", description="of the reading in reports; log p(label) by default")
+
+
 class EvidenceConfig(Section):
     """What is good: the nats of all entries add up."""
 
@@ -106,6 +118,16 @@ class EvidenceConfig(Section):
     constraint: Annotated[tuple[ConstraintConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
         (), description="one table, or several as [[evidence.constraint]]"
     )
+    classifier: Annotated[tuple[ClassifierConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.classifier]]"
+    )
+
+    @property
+    def first_beta(self) -> float | None:
+        """β of the reading that reports call the reward; None where there is neither reward nor classifier."""
+        if self.reward:
+            return self.reward[0].beta / abs(self.reward[0].weight)
+        return self.classifier[0].beta if self.classifier else None
 
 
 class TargetConfig(EvidenceConfig):
@@ -122,7 +144,9 @@ class TargetConfig(EvidenceConfig):
     @classmethod
     def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
         """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
-        more = isinstance(given, dict) and any(given.get(x) for x in ("reward", "constraint", "listener", "preference"))
+        more = isinstance(given, dict) and any(
+            given.get(x) for x in ("reward", "classifier", "constraint", "listener", "preference")
+        )
         if not isinstance(given, dict) or "ended" in given or more:
             return given
         return {**given, "ended": {"cut": 0.0}} if given.get("expert") or given.get("realign") else given

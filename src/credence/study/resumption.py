@@ -35,6 +35,7 @@ WHAT = {
     "environment": "outcomes",
     "prior.law": "probabilities",
     "evidence.preference.data": "comparisons",
+    "evidence.classifier": "weights",
     "evidence.preference.model": "weights",
     **{f"train.{name}.data": "recorded replies" for name in ("dpo", "ipo", "kto", "sft")},
 }

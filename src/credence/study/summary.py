@@ -108,8 +108,8 @@ def report(config: RunConfig, found: Found, key: Key, made: dict[str, Any]) -> R
     read = ruler.read(key)
     rows = tuple(ruler_row(law, read, config, found) for law in _laws(found))
     prompts = tuple(prompt_row(b, group, found, ruler, prior) for b, group in enumerate(ruler.groups()))
-    first, learnt = config.evidence.reward[:1], config.evidence.preference
-    beta = first[0].beta / abs(first[0].weight) if first else 1.0 if learnt is None else learnt.beta
+    learnt = config.evidence.preference
+    beta = config.evidence.first_beta or (1.0 if learnt is None else learnt.beta)
     return Report(
         title=config.name,
         beta=beta,
