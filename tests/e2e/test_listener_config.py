@@ -15,7 +15,7 @@ from credence.study.toml import load_config
 def written(tmp_path: Path, tiny: str, listener: str) -> Path:
     path = tmp_path / "c.toml"
     path.write_text(
-        f'[prior]\nmodel = "{tiny}"\nhorizon = 6\ntemperature = 0.7\nstyle = "plain"\n[evidence.ended]\ncut = 0.0\n'
+        f'[prior]\nmodel = "{tiny}"\nhorizon = 6\ntemperature = 0.7\nstyle = "plain"\nsystem = ""\ndtype = "float64"\n[evidence.ended]\ncut = 0.0\n'
         f"[evidence.listener]\n{listener}\n"
     )
     return path
@@ -36,7 +36,7 @@ def test_it_is_the_models_own_probability_of_the_question(tiny: str, tmp_path: P
         with torch.no_grad():
             logits = model.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
         by_hand = math.fsum(float(logits[t - 1, ids[t]]) for t in range(start, len(ids)))
-        assert float(found[row]) == pytest.approx(0.5 * by_hand, abs=1e-4)
+        assert float(found[row]) == pytest.approx(0.5 * by_hand, abs=1e-9)
 
 
 def test_a_conversation_is_heard_by_its_last_question(tiny: str, tmp_path: Path) -> None:
