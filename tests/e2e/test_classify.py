@@ -12,8 +12,6 @@ from credence.cli.main import app
 from credence.study import classified, classify, classify_use
 from tests.classifying import hashed, rows
 
-pytest.importorskip("sklearn", reason="the extra `believe` is not installed")
-
 Call = Callable[..., str]
 WORDS = '[[verbaliser]]\nwords = { good = "好", bad = "差" }\nchannel = "{label}："\ndirect = "{text}\\n这很"\n'
 ENGLISH = '[[verbaliser]]\nname = "en"\nwords = { good = "good", bad = "bad" }\nchannel = "A {label} one:"\n' \

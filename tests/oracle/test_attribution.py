@@ -106,7 +106,7 @@ def test_continuations_of_the_wrong_prefix_are_found_out(seed: int, monkeypatch:
     """The mutant that dies: each token's continuations begin one token late."""
     continued = attribution._continued
 
-    def late(prior, prompts, text, key, prefixes, draws):  # noqa: ANN001, ANN202
+    def late(prior, prompts, text, key, prefixes, draws):  # noqa: ANN001, ANN202 - stands in for _continued
         return continued(prior, prompts, text, key, (prefixes + 1).clamp(max=int(text.mask.sum())), draws)
 
     monkeypatch.setattr(attribution, "_continued", late)

@@ -7,8 +7,6 @@ from credence.belief.bag_of_words import fit_bag_of_words
 from credence.core.errors import ConfigError
 from tests.classifying import LABELS, rows
 
-pytest.importorskip("sklearn", reason="the extra `believe` is not installed")
-
 
 def test_characters_where_there_are_no_spaces_and_words_where_there_are() -> None:
     texts = [text for text, _ in rows()]

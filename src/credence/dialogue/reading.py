@@ -78,7 +78,7 @@ def decode(raw: bytes, place: Path, declared: str = "") -> tuple[str, str]:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         byte = raw[error.start]
-    unicode_line = _utf8_line(raw)
+    unicode_line = utf8_line(raw)
     if unicode_line is not None:
         raise ConfigError(
             f"{place} mixes encodings: line {unicode_line} is UTF-8, line {line} is not (byte 0x{byte:02x}). Save the "
@@ -107,7 +107,7 @@ def _strict(raw: bytes, name: str, place: Path) -> str:
         raise ConfigError(f"{place} says that it is in {name}, but line {line} is not. Save it as UTF-8.") from None
 
 
-def _utf8_line(raw: bytes) -> int | None:
+def utf8_line(raw: bytes) -> int | None:
     """The first line that holds characters beyond ASCII and is UTF-8: two such characters are no accident."""
     for number, line in enumerate(raw.split(b"\n"), 1):
         if line.isascii():
@@ -128,8 +128,14 @@ def _everyday_chinese(raw: bytes) -> str | None:
         return None
     beyond = [char for char in text if not char.isascii()]
     # GB2312 holds the characters of everyday Chinese. Latin-1 read as GB18030 falls outside: é before a letter does.
-    usual = sum(bool(char.encode("gb2312", "ignore")) for char in beyond)
-    return text if beyond and usual >= 0.95 * len(beyond) else None
+    pairs = [pair for char in beyond if (pair := char.encode("gb2312", "ignore"))]
+    if len(pairs) < 0.95 * len(beyond):
+        return None
+    # Korean and Japanese decode too. The frequent half of GB2312 has the lead bytes B0 to D7, kana read so do not, and
+    # Korean syllables end at C8: some byte beyond must stand there.
+    leads = [pair[0] for pair in pairs if pair[0] > 0xA3]  # those below are punctuation and wide Latin
+    frequent = [lead for lead in leads if 0xB0 <= lead <= 0xD7]
+    return text if len(frequent) > 0.9 * len(leads) and any(lead > 0xC8 for lead in frequent) else None
 
 
 def read_csv(text: str, place: Path) -> list[Found]:

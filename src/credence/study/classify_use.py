@@ -26,10 +26,11 @@ from credence.study.classified import WEIGHTS
 from credence.study.classify import PIECE, SETTINGS, read, settings, speaker
 from credence.study.classify_config import ClassifyConfig
 from credence.study.classify_rows import CHANNEL, HEAD
-from credence.study.labelled import KINDS, Line, column, read_table
 from credence.study.stored import read_json
+from credence.study.table import Line, read_table
 
 PREDICTED = "predicted"
+WRITTEN = (".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def check_out(out: Path, overwrite: bool) -> None:
     Raises:
         ConfigError: another kind, no such folder, or it exists.
     """
-    if out.suffix.lower() not in KINDS:
-        raise ConfigError(f"--out {out}: labelled files end in {' or '.join(KINDS)}.")
+    if out.suffix.lower() not in WRITTEN:
+        raise ConfigError(f"--out {out}: labelled files end in {' or '.join(WRITTEN)}.")
     if not out.parent.is_dir():
         raise ConfigError(f"--out {out}: the folder {out.parent} does not exist.")
     if out.exists() and not overwrite:
@@ -202,7 +203,7 @@ def classify_file(known: TextClassifier, file: Path, out: Path, tick: Callable[[
     """
     given = known.config.data
     table = read_table(file, "file")
-    texts = ["" if t is None else str(t).strip() for t in column(table, given.text, file)]
+    texts = ["" if t is None else str(t).strip() for t in table.column(given.text)]
     added = [PREDICTED, *(f"p({label})" for label in known.labels)]
     if taken := sorted(set(added) & set(table.columns)):
         raise ConfigError(f"{file} has a column {taken[0]!r} already, which would be written over. Rename it.")
@@ -217,7 +218,7 @@ def classify_file(known: TextClassifier, file: Path, out: Path, tick: Callable[[
     names = [known.labels[int(row.argmax())] for row in law]
     right, unknown = _judged(known, [table.lines[i] for i in full], names, given.label)
     counts = {label: names.count(label) for label in known.labels}
-    remarks = (*table.remarks(file.name), *unknown)
+    remarks = (*table.remarks(), *unknown)
     return Filed(len(rows), len(texts) - len(full), cut, known.chosen, counts, right, remarks)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from credence.core.errors import ConfigError, nearest
-from credence.dialogue.reading import decode, separator_of
+from credence.dialogue.reading import decode, separator_of, utf8_line
 from credence.study.examples import read_text
 
 KINDS = (".csv", ".tsv", ".jsonl")
@@ -92,13 +92,35 @@ def read_table(path: Path, what: str) -> Table:
         raise ConfigError(f"{what} {str(path)!r}: tables end in {', '.join(KINDS)}.")
     if not path.is_file():
         read_text(path, what)  # says why not
-    text, encoding = decode(path.read_bytes(), path)
+    text, encoding = decoded(path.read_bytes(), path)
     lines, columns, broken = _objects(text) if path.suffix.lower() == ".jsonl" else _cells(text, path)
     if not lines and not broken:
         raise ConfigError(f"the {what} {path} holds no row.")
     table = Table(path, tuple(lines), tuple(columns), tuple(broken), encoding)
     check_broken(table)
     return table
+
+
+def decoded(raw: bytes, path: Path) -> tuple[str, str]:
+    """The text and its encoding: one that cannot be mistaken (dialogue.reading), else the likeliest, where told apart.
+
+    Raises:
+        ConfigError: lines in different encodings, or none that fits.
+    """
+    try:
+        return decode(raw, path)
+    except ConfigError:
+        if utf8_line(raw) is not None:  # a mixture would be garbled by whatever is likeliest
+            raise
+        try:
+            from charset_normalizer import from_bytes
+        except ImportError:
+            best = None
+        else:
+            best = from_bytes(raw).best()
+        if best is None:
+            raise
+        return str(best).removeprefix("\ufeff"), best.encoding.replace("_", "-")
 
 
 def check_broken(table: Table, more: Sequence[Broken] = ()) -> None:
