@@ -120,3 +120,18 @@ def test_a_head_is_read_back_as_it_was(prior: Reshaped, tmp_path: Path) -> None:
     for path in (tmp_path / "broken", tmp_path / "none"):
         with pytest.raises(ConfigError, match="dialogue update"):
             load_head(path)
+
+
+def test_a_head_read_back_rounds_alike(tmp_path: Path) -> None:
+    """Strides choose the kernel of a product, and each kernel its order of sums: a resumed run would drift."""
+    from credence.evidence.feedback import load_head, save_head
+
+    rng = Key(4).generator()
+    vectors = torch.from_numpy(rng.normal(size=(40, 33))).float()
+    opinions = Opinions(vectors[:30], vectors[:30, 0] > 0, vectors[30:])
+    head = fit_head(opinions, vectors.std(0))
+    save_head(head, tmp_path / "head.safetensors")
+    read = load_head(tmp_path / "head.safetensors")
+    assert head.cov.stride() == read.cov.stride()
+    for ours, theirs in zip(head.reward(vectors), read.reward(vectors), strict=True):
+        assert torch.equal(ours, theirs)

@@ -152,7 +152,8 @@ def fit_head(opinions: Opinions, scale: Float[Tensor, " d"], tau: float = 3.0) -
         if float((size * step).abs().max()) < _SETTLED:
             break
     _, hessian = _derivatives(mode, *said)
-    return Head(mode, torch.cholesky_inverse(torch.linalg.cholesky(hessian)), scale.double())
+    # LAPACK answers column by column; a file holds rows. Kept as the file has it, a head read back rounds alike.
+    return Head(mode, torch.cholesky_inverse(torch.linalg.cholesky(hessian)).contiguous(), scale.double())
 
 
 def _loss(mode: Tensor, rows: Tensor, weight: Tensor, precision: Tensor) -> float:
@@ -236,7 +237,7 @@ def save_head(head: Head, path: Path) -> None:
     """Write the belief as safetensors."""
     from safetensors.torch import save_file
 
-    save_file({"mean": head.mean, "cov": head.cov.contiguous(), "scale": head.scale}, path)
+    save_file({"mean": head.mean, "cov": head.cov, "scale": head.scale}, path)
 
 
 def load_head(path: Path) -> Head:
