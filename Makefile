@@ -27,10 +27,10 @@ run-long: $(READY)  ## the same with a budget of up to 90 minutes
 compare: $(READY)  ## engines on the main job's target and on a hard constraint, budgets of 23 CPU minutes in all
 	scripts/compare $(ARGS)
 
-test: $(READY)  ## format, lint, types, layers and every test that is not slow; under 10 minutes
+test: $(READY)  ## format, lint, types, layers and every test under two CPU seconds; under 10 minutes
 	scripts/check
 
-test-all: test  ## the slow tests too: end to end on the embedded model, mutants; under 25 minutes
+test-all: test  ## the slow tests too: end to end on the embedded model, kills, mutants; 25 minutes more
 	scripts/check slow
 
 figures: $(READY)  ## published figures reproduced, JSON and pictures in runs/figures; ARGS="f8 f9" for some, three minutes in all

@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.costs import known
+
 # Before the first import of credence: shapes like Float[Tensor, "R T"] are checked at every call, in tests only.
 # Not in study and cli: pydantic and typer check those, and beartype cannot read pydantic's validators (typing.Self).
 ROOMS = sorted(p.name for p in (Path(__file__).parents[1] / "src/credence").iterdir() if (p / "__init__.py").exists())
 install_import_hook([f"credence.{room}" for room in ROOMS if room not in ("study", "cli")], "beartype.beartype")
 
 QUICK = ("unit", "oracle", "contract", "surface")
+QUICK_BELOW, SLOW_FROM = 0.1, 2.0
+"""CPU seconds as tests/costs.json has them. The quick part costs a minute of CPU by the one, `make test` its minutes by
+the other."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -31,11 +36,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as quick by their folder, but for those that train."""
-    here = Path(__file__).parent
+    """Sort the tests into parts: quick by folder and cost, slow by cost or by name."""
+    here, costs = Path(__file__).parent, known()
     for item in items:
+        cost = costs.get(item.nodeid, 0.0)
         inside = item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in QUICK
-        if inside and item.get_closest_marker("trains") is None:
+        if cost >= SLOW_FROM:
+            item.add_marker(pytest.mark.slow)
+        elif inside and cost < QUICK_BELOW:
             item.add_marker(pytest.mark.quick)
 
 

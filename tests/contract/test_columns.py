@@ -151,7 +151,6 @@ def test_guides_give_both() -> None:
         assert policy.value(given.prompts, given.completions).shape == given.log_q.shape
 
 
-@pytest.mark.trains
 def test_a_killed_run_keeps_its_value(tmp_path: Path) -> None:
     """PPO on a model, broken off and gone on with: the same history. Rejects a head that begins at 0 again."""
 
@@ -185,7 +184,6 @@ def test_a_killed_run_keeps_its_value(tmp_path: Path) -> None:
     assert float(state["value.weight"].abs().max()) > 0
 
 
-@pytest.mark.trains
 def test_rao_blackwell_trains_a_model() -> None:
     from credence.evidence.reward import Reward
     from credence.posterior.posterior import Posterior

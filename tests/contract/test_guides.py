@@ -265,7 +265,6 @@ def test_a_guide_of_another_prior_is_refused(tmp_path: Path) -> None:
         load_guide(tmp_path / "values", prior)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize(
     "learner", [DPG(1, 400, 0.1), CTL(1, 400, 0.1), Fudge(1, 400, 0.1)], ids=lambda x: type(x).__name__
 )

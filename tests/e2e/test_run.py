@@ -227,7 +227,6 @@ def test_both_stages_validate_on_the_same_draws(config: Path, monkeypatch: pytes
     assert seen[1 + len(first)] == max(seen[: 1 + len(first)])  # rejects: draws folded by the stage's name
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("engine", DRAWING)
 def test_every_engine_that_draws_as_it_trains_runs_after_the_first_stage(config: Path, engine: str) -> None:
     """By its name in the config, with a moving β; the last policy bears its name, and GRPO says where it leads."""

@@ -127,7 +127,6 @@ class Taught(VarGrad):
         return fixed_return(scored)
 
 
-@pytest.mark.trains
 def test_uniform_draws_teach_the_posterior_where_reinforce_fails() -> None:
     """Every sequence once, as a uniform law drew it. Rejects a REINFORCE without π/q, which ends far from p*."""
     found = {}
@@ -139,7 +138,6 @@ def test_uniform_draws_teach_the_posterior_where_reinforce_fails() -> None:
     assert found["taught"] > 100 * REACHED
 
 
-@pytest.mark.trains
 def test_trajectory_balance_learns_policy_and_log_z_of_each_prompt() -> None:
     policy = learnt_log_z(free_policy(toy_two(), two_prompts()), two_prompts(), 5.0)
     stored = every_sequence(toy_two(), two_prompts())
@@ -149,7 +147,6 @@ def test_trajectory_balance_learns_policy_and_log_z_of_each_prompt() -> None:
     assert policy.flow.root(two_prompts()).tolist() == pytest.approx(wanted, abs=0.02)
 
 
-@pytest.mark.trains
 def test_a_wrong_log_z_moves_the_minimum_off_policy_only() -> None:
     """Held 1 nat too high on uniform draws TB ends elsewhere; on its own draws it is a baseline."""
     held = torch.tensor([enumerate_posterior(toy_a(), PROMPTS).log_z + 1.0])
@@ -162,7 +159,6 @@ def test_a_wrong_log_z_moves_the_minimum_off_policy_only() -> None:
     assert mean_kl(own, toy_a(), PROMPTS) < 5 * REACHED
 
 
-@pytest.mark.trains
 def test_a_star_po_reaches_the_posterior_from_single_draws() -> None:
     """V̂ of 300 prior draws is off by 0.05 nats or so; 64 prompts a step, of one draw each."""
     many = PROMPTS.take([0] * 64)
@@ -179,7 +175,6 @@ def test_soft_value_is_log_z_of_weighted_draws() -> None:
     assert soft_value(every_sequence(toy_two(), two_prompts())).tolist() == pytest.approx(wanted, abs=1e-10)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("learner", [SubTB(1, 100, 0.2), PathConsistency(1, 100, 0.2, span=2)], ids=["SubTB", "paths"])
 def test_paths_over_a_policy_reach_the_posterior_and_log_z(learner: ValueLearner) -> None:
     """A plain policy and values beside it, from a uniform law's draws."""

@@ -33,7 +33,6 @@ def test_a_lone_dialogue_has_no_baseline_and_the_same_gradient() -> None:
     assert torch.allclose(expected_gradient(agent, two_turns(), size=1), wanted, atol=1e-10, rtol=0)
 
 
-@pytest.mark.trains
 def test_sampled_updates_reach_the_soft_optimum() -> None:
     # 60 steps of 32 dialogues from a policy 0.1 to 0.6 nats below. Rejects: returns of the own turn only (0.05 short).
     agent = somewhere(0)

@@ -142,7 +142,6 @@ def test_a_likelihood_beyond_the_exponential_is_no_infinity() -> None:
     assert 0 < info["divergence"] < 900
 
 
-@pytest.mark.trains
 @each
 def test_every_divergence_reaches_the_posterior(which: Divergence) -> None:
     """From a uniform law without its noise; χ²(π‖p*) has steep slopes and takes smaller steps."""
@@ -153,7 +152,6 @@ def test_every_divergence_reaches_the_posterior(which: Divergence) -> None:
     assert mean_kl(policy, toy_a(), PROMPTS) < REACHED
 
 
-@pytest.mark.trains
 def test_jensen_shannon_on_its_own_draws() -> None:
     policy = free_policy(toy_a(), PROMPTS)
     learner = FDPG(1, 128, 0.1, divergence=Divergence.JENSEN_SHANNON, on_policy=True)
@@ -161,7 +159,6 @@ def test_jensen_shannon_on_its_own_draws() -> None:
     assert mean_kl(policy, toy_a(), PROMPTS) < 3 * REACHED
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("which", MATRIX, ids=lambda d: d.value)
 def test_a_family_without_the_posterior_shows_what_each_divergence_forgives(
     which: Divergence, monkeypatch: pytest.MonkeyPatch

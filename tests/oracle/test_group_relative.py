@@ -60,7 +60,6 @@ def test_sequences_of_one_token_have_the_closed_form() -> None:
         assert torch.allclose(pi, torch.exp(prior[at]) / (back[reply] + 1 - ahead), atol=1e-10)
 
 
-@pytest.mark.trains
 def test_training_ends_at_its_own_law() -> None:
     """Pairs, as the law was computed for; nearer to it than 0.001 nats, and as far from p* as the law is."""
     exact = enumerate_posterior(toy_a(), PROMPTS)
@@ -74,7 +73,6 @@ def test_training_ends_at_its_own_law() -> None:
     assert lines == [f"GRPO converges to {GRPO(spread=SPREAD).target}."]
 
 
-@pytest.mark.trains
 def test_the_corrected_form_reaches_the_posterior() -> None:
     policy = free_policy(toy_a(), PROMPTS)
     fit(toy_a(), policy, PROMPTS, GRPO(1, 64, 0.1, spread=None, length=False, k3=False), Key(3), 150)

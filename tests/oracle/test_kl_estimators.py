@@ -18,8 +18,6 @@ from credence.posterior.exact import enumerate_posterior
 from credence.posterior.posterior import Posterior
 from tests.toys import toy_prior, toy_prompts, toy_reward
 
-pytestmark = pytest.mark.trains
-
 STEPS, LR = 1200, 0.1
 PAGE = (Path(__file__).parents[2] / "docs" / "coming-from-trl.md").read_text(encoding="utf-8")
 

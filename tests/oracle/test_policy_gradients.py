@@ -100,7 +100,6 @@ def test_what_is_less_noisy_where(policy: TabularPolicy, exact: Exact) -> None:
     assert noise(best, exact, 0.0) < 1e-20 < 0.4 < noise(best, exact, 1.0)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize(
     ("learner", "steps"),
     [

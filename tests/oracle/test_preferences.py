@@ -117,7 +117,6 @@ def test_three_arms_ipo_stays_and_dpo_grows() -> None:
     assert all(later > before + 1.5 for before, later in itertools.pairwise(seen))
 
 
-@pytest.mark.trains
 def test_the_loop_trains_dpo_to_the_posterior() -> None:
     """Adam on all 465 comparisons at once, as `fit` does it."""
     pairs = every_pair(believed)
@@ -132,7 +131,6 @@ def test_the_loop_trains_dpo_to_the_posterior() -> None:
     assert 0.5 < last["agreed"] < 1
 
 
-@pytest.mark.trains
 def test_the_loop_trains_sft_to_the_law_of_the_data() -> None:
     """Replies of p* in their exact proportions to a thousandth: the data's law, not p* itself, is reached."""
     count = torch.round(1000 * torch.exp(EXACT.log_p)).long()

@@ -101,7 +101,6 @@ def test_stored_with_draws_each_row_carries_target_over_proposal() -> None:
     assert stored.log_z.tolist() == [0]
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize(
     ("epsilon", "draws", "learner"), [(0.0, 0, DPG(1, 1, 0.3, baseline=False)), (0.1, 3000, DPG(1, 3001, 0.2))]
 )

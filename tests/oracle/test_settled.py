@@ -69,7 +69,6 @@ def test_draws_are_cut_behind_the_token_that_settles() -> None:
     assert bool((short.log_q[~short.completions.mask] == 0).all())
 
 
-@pytest.mark.trains
 def test_the_value_learnt_up_to_there_is_the_soft_value_and_the_draws_are_exact() -> None:
     """CTL on cut draws, then SMC by guide and twist: log Z to a thousandth, all weights nearly equal."""
     batch = until_settled(HAS_B, stored(Key(1), 4000))

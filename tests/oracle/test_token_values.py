@@ -133,7 +133,6 @@ STEPS = {"soft Q": 150, "paths of 1": 150, "paths of 2": 150, "Gumbel": 150}
 QUICK = {"FUDGE"}
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in TO_POSTERIOR]
 )
@@ -154,7 +153,6 @@ def test_a_policy_learner_trains_the_same_values() -> None:
     assert valuing.mean_kl(guide, toy_a(), PROMPTS) < 1e-3
 
 
-@pytest.mark.trains
 def test_it_learns_from_draws() -> None:
     """2,000 draws: (31 − 1)/(2 · 2000 · ESS/n) = 0.017 nats from p* by chance alone. The bound is of this seed."""
     valuing.check_learns_from_draws(1)

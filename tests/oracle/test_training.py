@@ -39,7 +39,6 @@ def test_dpg_reaches_the_posterior_from_stored_prior_draws() -> None:
     assert mean_kl(policy, toy_a(), toy_prompts()) < REACHED
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("given", ["a", "two"])
 def test_dpg_reaches_the_posterior_from_every_sequence_once(given: str) -> None:
     """A uniform proposal without its noise, 31 or 2 × 40 rows: off-policy weights, one Z a prompt, no sampling error.
@@ -52,7 +51,6 @@ def test_dpg_reaches_the_posterior_from_every_sequence_once(given: str) -> None:
     assert mean_kl(policy, posterior, prompts) < REACHED
 
 
-@pytest.mark.trains
 def test_annealing_beta_ends_at_the_final_target() -> None:
     """A schedule from the prior to the posterior; validated under the target at its end, the start is not the best."""
     asked: list[int] = []
@@ -71,7 +69,6 @@ def test_annealing_beta_ends_at_the_final_target() -> None:
     assert done.best_elbo == pytest.approx(exacts(toy_a(), toy_prompts())[0].log_z, abs=0.01)
 
 
-@pytest.mark.trains
 def test_annealed_dpg_reads_the_evidence_again() -> None:
     """Stored nats of the final target are not used while the target is another."""
     draws = every_sequence(toy_a(), toy_prompts())
@@ -88,7 +85,6 @@ def test_same_key_same_history_bytes() -> None:
     assert json.dumps(first.history) != json.dumps(other.history)
 
 
-@pytest.mark.trains
 def test_a_budget_of_time_changes_no_draw() -> None:
     """The learning rate follows the clock then; which prompts and which uniforms a step uses does not."""
     assert short(7, seconds=1e6).history[0] == short(7).history[0] | {"lr": short(7, seconds=1e6).history[0]["lr"]}

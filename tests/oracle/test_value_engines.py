@@ -21,7 +21,6 @@ from tests.toys import BETA
 from tests.worlds import chain, coin, even, leaning, toy_world
 
 
-@pytest.mark.trains
 def test_toy_a_is_solved_exactly_by_walking() -> None:
     # SCIENCE 4.2, F9: whole steps on a tree are exact once every branch was seen after its children.
     check_soft_q()
@@ -151,7 +150,6 @@ def test_soft_sarsa_that_explores_rests_where_its_exploring_policy_is_valued() -
     assert float(off) > 0.01  # and that is not the soft optimum
 
 
-@pytest.mark.trains
 def test_rows_do_not_depend_on_one_another() -> None:
     # Rejects: chance shared between rows, a world whose counters run together.
     mdp = chain()

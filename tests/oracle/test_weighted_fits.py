@@ -90,7 +90,6 @@ LAWS: dict[str, tuple[Learner, Callable[[], Tensor], Callable[[], Tensor]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("name", LAWS)
 def test_each_comes_to_the_law_it_declares(name: str) -> None:
     """Of 4,000 rows in proportion to a law: KL(declared‖π) < 1e-3, and where it is not p*, p* is far."""
@@ -102,7 +101,6 @@ def test_each_comes_to_the_law_it_declares(name: str) -> None:
         assert learner.target != "posterior"
 
 
-@pytest.mark.trains
 def test_mpo_comes_to_its_mixture() -> None:
     """(q + α d)/(1 + α) with KL(q‖d) = ε; E and M step from the prior at η = 1 would be p*."""
     law = learnt(MPO(1, 9999, 0.2, epsilon=0.3, trust=0.5), in_proportion(EXACT.log_prior, 4000))
@@ -116,7 +114,6 @@ def test_mpo_comes_to_its_mixture() -> None:
     assert float(kl(EXACT.log_p, law)) > 10 * REACHED
 
 
-@pytest.mark.trains
 def test_two_rounds_of_best_of_2_are_best_of_4() -> None:
     """Drawn anew from the policy; 4,000 draws a round leave 30/(2·4000)·2 nats or so of sampling error."""
     policy = free_policy(toy_a(), PROMPTS)
@@ -203,7 +200,6 @@ def test_distillation_s_gradient_is_that_of_its_weights() -> None:
     assert torch.allclose(found, wanted, atol=1e-10, rtol=0)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("engine", [Rejection(), SMC(particles=4000)], ids=["rejection", "SMC"])
 def test_engines_are_distilled(engine: Rejection | SMC) -> None:
     """8000 KL(draws‖p*) of 4,000 exact draws is χ²_30, above 86 once in a million; SMC's are worth half as many."""

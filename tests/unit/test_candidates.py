@@ -76,7 +76,6 @@ def test_features_say_what_was_said_before_and_what_a_model_finds_likely() -> No
     assert abs(float(table.features[:, FEATURES.index("fluency")].mean())) < 1e-9
 
 
-@pytest.mark.trains
 def test_learning_serves_better_answers_and_repeats_itself_less() -> None:
     people = [User(e.name, Goal(e.question, e.answer, "zh"), "zh", 3, key=Key(i)) for i, e in enumerate(ENTRIES)]
     evidence, pleased = Reward(overlap, 0.1) * Reward(turn, 0.1), Reward(overlap, 1.0)

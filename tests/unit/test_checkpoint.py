@@ -173,7 +173,6 @@ def _full_of_its_own(tensors: object, path: Path) -> None:
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
-@pytest.mark.trains
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="only Unix limits the size of a process's files")
 def test_a_real_refusal_by_the_system(tmp_path: Path) -> None:
     """A process that may write files of 4 kB only: the small checkpoint is kept, the large one refused, in one line."""

@@ -31,7 +31,6 @@ class Spoilt:
         return HashedGrams(common=3.0).embed(texts)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("embedder", [HashedGrams(), Spoilt()])
 def test_the_fit_lowers_log_loss_on_questions_it_did_not_see(embedder: HashedGrams | Spoilt) -> None:
     found = fit_helpdesk(Helpdesk(SHOP, embedder), PAIRS, Key(0))
@@ -46,13 +45,11 @@ def test_the_fit_lowers_log_loss_on_questions_it_did_not_see(embedder: HashedGra
     assert act.entries[0].name == "violins"
 
 
-@pytest.mark.trains
 def test_a_spoilt_embedder_gets_more_power() -> None:
     sharp, flat = (fit_helpdesk(Helpdesk(SHOP, e), PAIRS, Key(0)).tau for e in (HashedGrams(), Spoilt()))
     assert flat > 2 * sharp
 
 
-@pytest.mark.trains
 def test_without_questions_that_fit_nothing_the_margin_stays() -> None:
     found = fit_helpdesk(Helpdesk(SHOP, HashedGrams(), margin=0.4), PAIRS[:18], Key(0))
     assert (found.margin, found.none) == (0.4, 0)

@@ -12,8 +12,6 @@ from credence.core.status import Status
 from tests.dialogue_survival import LESSONS, STEPS, check_resumed_lessons_equal_uninterrupted, teach
 from tests.survival import Killed, outcome, stop_at
 
-pytestmark = pytest.mark.trains
-
 
 @pytest.mark.parametrize("seed", [2])
 def test_resumed_lessons_are_the_uninterrupted_ones(seed: int) -> None:

@@ -19,18 +19,15 @@ from tests.worlds import chain
 BOTH = pytest.mark.parametrize("learn", [values, policy])
 
 
-@pytest.mark.trains
 def test_a_value_engine_goes_on_in_the_middle_of_episodes() -> None:
     assert check_control_resumes(values, 1) == [0, 1, 4]
 
 
-@pytest.mark.trains
 def test_policy_gradient_goes_on() -> None:
     check_policy_resumes(1)
 
 
 @BOTH
-@pytest.mark.trains
 def test_what_had_ended_returns_at_once(learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done, diary = learn(3, None, None, Checkpoints(tmp_path)), Diary()
     monkeypatch.setattr(TableWorld, "step", lambda *_: pytest.fail("it acted again"))
@@ -41,7 +38,6 @@ def test_what_had_ended_returns_at_once(learn: Learn, tmp_path: Path, monkeypatc
 
 
 @BOTH
-@pytest.mark.trains
 def test_a_damaged_checkpoint_is_passed_over(learn: Learn, tmp_path: Path) -> None:
     whole, store, diary = learn(3, None, None, None), Checkpoints(tmp_path, keep=2), Diary()
     learn(3, None, None, store)
@@ -54,7 +50,6 @@ def test_a_damaged_checkpoint_is_passed_over(learn: Learn, tmp_path: Path) -> No
 
 
 @BOTH
-@pytest.mark.trains
 def test_a_checkpoint_of_another_call_is_refused(learn: Learn, tmp_path: Path) -> None:
     learn(3, None, None, Checkpoints(tmp_path))
     with pytest.raises(ConfigError, match="are of other settings: seed was 3 and is 4"):

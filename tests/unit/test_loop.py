@@ -70,7 +70,6 @@ def test_a_learner_that_makes_it_worse_returns_the_start() -> None:
     assert done.best_elbo > max(r["val_elbo"] for r in done.history if "val_elbo" in r)
 
 
-@pytest.mark.trains
 def test_the_best_checkpoint_is_kept_not_the_last() -> None:
     """It gets better for 20 steps, then worse: what returns is what was measured, and it is measured the same again."""
     policy = fresh()

@@ -32,18 +32,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fit]:
     return folder, train(folder, 1)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(6, marks=pytest.mark.trains)])
+@pytest.mark.parametrize("seed", [1, 6])
 def test_a_resumed_stage_is_the_uninterrupted_one(seed: int) -> None:
     check_resumed_equals_uninterrupted(seed)
 
 
-@pytest.mark.trains
 def test_the_best_step_of_the_check_is_neither_first_nor_last(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
     """Else a best state that is lost would not show."""
     assert all(4 < done.best < STEPS for done in (whole[1], train(tmp_path, 6)))
 
 
-@pytest.mark.trains
 def test_a_stage_that_ended_returns_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(tmp_path, 1)
     bytes_ = outcome(tmp_path)
@@ -58,7 +56,6 @@ def test_a_stage_that_ended_returns_at_once(tmp_path: Path, monkeypatch: pytest.
     assert (again.best, again.history, again.status) == (first.best, first.history, first.status)
 
 
-@pytest.mark.trains
 def test_a_damaged_checkpoint_costs_steps_and_no_bytes(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
     cut = tmp_path
     with pytest.raises(Killed):
@@ -142,7 +139,6 @@ def test_a_nan_is_an_end_too(tmp_path: Path) -> None:
     assert torch.equal(first[2], second[2])
 
 
-@pytest.mark.trains
 def test_the_time_before_a_kill_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that counts seconds: the budget is one for both parts, so a run killed again and again still ends."""
     ticks = itertools.count()
@@ -163,7 +159,6 @@ def test_the_time_before_a_kill_counts(tmp_path: Path, monkeypatch: pytest.Monke
     assert 8 < go() < 60
 
 
-@pytest.mark.trains
 def test_ctrl_c_leaves_the_last_checkpoint_to_go_on_from(tmp_path: Path, whole: tuple[Path, Fit]) -> None:
     cut = tmp_path
 
@@ -176,7 +171,6 @@ def test_ctrl_c_leaves_the_last_checkpoint_to_go_on_from(tmp_path: Path, whole: 
     assert outcome(cut) == outcome(whole[0])
 
 
-@pytest.mark.trains
 def test_a_full_disk_ends_it_with_the_last_one_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: tuple[Path, Fit]
 ) -> None:

@@ -45,7 +45,6 @@ def test_the_prior_is_measured_as_it_stands() -> None:
     assert (blind.hit, blind.edits.exact, blind.kl_mixture.exact) == (found.hit, None, None)
 
 
-@pytest.mark.trains
 @pytest.mark.parametrize("which", range(4), ids=REMEDIES)
 def test_training_moves_towards_the_sentence_and_is_counted(which: int) -> None:
     case, shares = toy(True), list[float]()
