@@ -19,7 +19,8 @@ WHAT = {"水": "water", "肉": "some meat", "书": "books", "花": "flowers"}
 def sentences() -> list[tuple[str, str]]:
     """120 Chinese sentences of three characters and a full stop, with their translations."""
     return [
-        (f"{a}{b}{c}。", f"{WHO[a].capitalize()} {DOES[b]} {WHAT[c]}.") for a, b, c in itertools.product(WHO, DOES, WHAT)
+        (f"{a}{b}{c}。", f"{WHO[a].capitalize()} {DOES[b]} {WHAT[c]}.")
+        for a, b, c in itertools.product(WHO, DOES, WHAT)
     ]
 
 

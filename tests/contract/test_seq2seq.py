@@ -53,7 +53,9 @@ def test_it_is_plain_transformers_forward_pass() -> None:
         ids = batch.prompts.ids[int(batch.completions.prompt[row])]
         begin = [int(prior.model.config.decoder_start_token_id)]  # pyright: ignore[reportArgumentType]
         with torch.no_grad():
-            logits = prior.model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([begin + own[:-1]])).logits
+            logits = prior.model(
+                input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([begin + own[:-1]])
+            ).logits
         wanted = torch.log_softmax(logits[0], -1)[torch.arange(len(own)), torch.tensor(own)]
         assert torch.allclose(batch.log_prior[row, : len(own)], wanted, atol=1e-10, rtol=0)
 
@@ -78,9 +80,7 @@ def test_its_gradient_is_that_of_one_plain_pass(on_policy: bool, monkeypatch: py
 
     prior = tiny_translator()
     batch, policy, plain = batch_of(prior, on_policy), seq2seq_policy(prior), seq2seq_policy(prior)
-    log_pi = torch.where(
-        batch.completions.mask, plain.law.log_probs(batch.prompts, batch.completions).double(), 0.0
-    )
+    log_pi = torch.where(batch.completions.mask, plain.law.log_probs(batch.prompts, batch.completions).double(), 0.0)
     leave_one_out_gradient(scored(batch, log_pi))[0].backward()
     monkeypatch.setattr(seq2seq, "TOKENS", 20)
     policy.forward_backward(batch, leave_one_out_gradient)

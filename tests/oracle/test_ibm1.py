@@ -19,7 +19,10 @@ PAIRS = [(tuple("abc"), ("x", "y")), (tuple("ab"), ("x",)), (tuple("ca"), ("y", 
 def test_the_probability_is_the_sum_over_all_alignments() -> None:
     law = fit_ibm1(PAIRS, iterations=3)
     for x, y in (("abd", ("y", "x")), ("cq", ("z", "never")), ("bb", ())):
-        table, length = law.table(tuple(x), y), float(law.length.log_p(torch.tensor([len(x)]), torch.tensor([len(y)]))[0])
+        table, length = (
+            law.table(tuple(x), y),
+            float(law.length.log_p(torch.tensor([len(x)]), torch.tensor([len(y)]))[0]),
+        )
         whole = sum(
             math.prod(table[j, i] / (len(y) + 1) for j, i in enumerate(links))
             for links in itertools.product(range(len(y) + 1), repeat=len(x))

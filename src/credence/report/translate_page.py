@@ -69,6 +69,8 @@ def _policy(policy: PolicyReport) -> str:
     heads = {"source": "", "reference": "", "before": "greedy", "after": "greedy"}
     greedy = [[words(cell) for cell in four] for four in policy.greedy]
     facts = "<ul>" + "".join(f"<li>{words(fact)}</li>" for fact in policy.facts) + "</ul>"
-    figure = both(lambda narrow: translate_plots.policy_svg(policy, narrow), "J over the steps, in units of the reward.")
+    figure = both(
+        lambda narrow: translate_plots.policy_svg(policy, narrow), "J over the steps, in units of the reward."
+    )
     return section("policy", "A small translator, rewarded by chrF", table(POLICY_HEADS, rows), caption(_POLICY), facts,
                    figure, table(heads, greedy))  # fmt: skip

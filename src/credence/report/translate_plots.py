@@ -52,7 +52,9 @@ def objective(policy: PolicyReport, palette: Palette, narrow: bool = False) -> "
 
 def svg(report: TranslateReport, narrow: bool) -> str:
     """The comparison as an SVG element for the page."""
-    return _inline(lambda: comparison(report, PAGE, narrow), f"c{'n' if narrow else 'w'}", "Accuracy and chrF by scorer.")
+    return _inline(
+        lambda: comparison(report, PAGE, narrow), f"c{'n' if narrow else 'w'}", "Accuracy and chrF by scorer."
+    )
 
 
 def policy_svg(policy: PolicyReport, narrow: bool) -> str:

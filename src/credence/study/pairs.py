@@ -77,7 +77,9 @@ def read_pairs(given: str, beside: Path, source: str, target: str, other: str, l
     if path.suffix.lower() == PLAIN:
         return _from_lines(path, other, beside, longest)
     if other:
-        raise ConfigError(f"data.translations = {other!r} belongs to a {PLAIN} of sources, and data.source is {given!r}.")
+        raise ConfigError(
+            f"data.translations = {other!r} belongs to a {PLAIN} of sources, and data.source is {given!r}."
+        )
     table = read_table(path, "file of pairs")
     table.need(source, target)
     rows = [(line.number, _cell(line, source), _cell(line, target)) for line in table.lines]
@@ -172,7 +174,7 @@ def part_pairs(found: Pairs, train: int, validation: int, test: int, key: Key) -
     order = [int(i) for i in key.generator().permutation(len(found))]
     last = test + validation + train if train else len(found)
     return PairParts(
-        found.take(order[test + validation : last]), found.take(order[test : test + validation]), found.take(order[:test])
+        found.take(order[test + validation : last]),
+        found.take(order[test : test + validation]),
+        found.take(order[:test]),
     )
-
-

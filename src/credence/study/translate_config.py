@@ -31,7 +31,9 @@ class PairsConfig(Section):
     translations: str = Field("", description="the .txt of the translations, line by line, where source is a .txt")
     column: str = Field("zh", description="column of the sources, in a table; also of the file that --file names")
     target: str = Field("en", description="column of the translations, in a table")
-    longest: Count = Field(120, description="units (words, Chinese characters) of either side; longer pairs are left out")
+    longest: Count = Field(
+        120, description="units (words, Chinese characters) of either side; longer pairs are left out"
+    )
     train: int = Field(0, ge=0, description="pairs to learn from and to look up; 0: all that the other two leave")
     validation: Annotated[int, Field(ge=2)] = Field(
         100, description="pairs that set ε, λ, τ, the other weights, and which scorer answers"
@@ -64,7 +66,9 @@ class LikenessConfig(Section):
 class Seq2SeqConfig(Section):
     """A small encoder–decoder from nothing: maximum likelihood, then KL-regularised RL with chrF as the reward."""
 
-    vocabulary: Annotated[int, Field(ge=258)] = Field(1500, description="tokens, by byte-pair encoding of the training part")
+    vocabulary: Annotated[int, Field(ge=258)] = Field(
+        1500, description="tokens, by byte-pair encoding of the training part"
+    )
     width: Count = Field(128, description="of its layers; feed-forward layers are four times as wide")
     layers: Count = Field(2, description="of the encoder, and of the decoder")
     heads: Count = Field(4, description="of attention")

@@ -79,7 +79,9 @@ def train_translator(
     Cost: steps × batch pairs forward and backward; rl_steps × prompts × group draws.
     """
     codec = learn_codec([*parts.train.sources, *parts.train.targets], given.vocabulary)
-    train, validation, test = (short_pairs(codec, p, given.longest) for p in (parts.train, parts.validation, parts.test))
+    train, validation, test = (
+        short_pairs(codec, p, given.longest) for p in (parts.train, parts.validation, parts.test)
+    )
     for name, found in (("training", train), ("validation", validation), ("test", test)):
         if len(found) < FEW:
             raise ConfigError(
