@@ -1,4 +1,4 @@
-"""What tests of translation share: a tiny language with a known dictionary, a tiny encoder–decoder, a manual in HTML."""
+"""What tests of translation share: a tiny language with a known dictionary, a tiny translator, a manual in HTML."""
 
 import itertools
 from functools import cache

@@ -8,12 +8,13 @@ Here p(m | l) is a law (belief.length_law), and t is mixed with a background so 
 
     t̃(x | y) = (1 − ε) t(x | y) + ε u(x)        u alone where y was never seen;  u(x) = (n(x) + 1)/(N + X + 1)
 
-One class holds all unseen x, so that the law sums to one over units known or not. Tests by enumeration of alignments and
-of whole texts: tests/oracle/test_ibm1.py.
+One class holds all unseen x, so that the law sums to one over units known or not. Tests by enumeration of alignments
+and of whole texts: tests/oracle/test_ibm1.py.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -174,7 +175,7 @@ def _expectation_maximisation(
     fixed, history = float(np.log(sizes).sum()), list[float]()
     for step in range(iterations + 1):
         counts, nats = np.zeros(len(keys)), -fixed
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             here = place[begins[a] : begins[b]]
             p = t[here]
             whole = np.add.reduceat(p, begins[a:b] - begins[a])

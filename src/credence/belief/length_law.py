@@ -16,7 +16,7 @@ _GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True)
 class LengthLaw:
-    """log p(m | l) with mean μ = ratio · (l + 1) and variance μ + μ²/spread, over m = 0, 1, 2, …
+    """log p(m | l) with mean μ = ratio · (l + 1) and variance μ + μ²/spread, over m = 0, 1, 2 and so on.
 
     IBM's model 1 leaves p(m | l) as a constant ε; over candidates of different lengths that would be no law at all.
 

@@ -6,7 +6,8 @@
     combined  log p ∝ a/|y| log p(y|x) + 1/|x| [b log p(x|y) + c log p(y)]      Yee et al. 2019 (1908.05731)
 
 Every law is normalised over the candidates: a posterior cut off outside them. Bayes proper has no direct term and
-divides by no length. Tested in tests/oracle/test_translate.py: with conditionals of one joint table, `bayes` is p(y | x).
+divides by no length. Tested in tests/oracle/test_translate.py: with conditionals of one joint table, `bayes` is
+p(y | x).
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and Chinese characters: their scripts leave no space between words."""
@@ -20,4 +21,4 @@ def units(text: str) -> list[str]:
 
 def grams(found: Sequence[str]) -> list[str]:
     """Units and neighbouring pairs of them: what a translation memory looks texts up by."""
-    return [*found, *(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))]
+    return [*found, *(f"{a} {b}" for a, b in pairwise(found))]

@@ -14,7 +14,7 @@ def import_(
     ],
     as_json: Json = False,
 ) -> None:
-    """Take VADER's rated sentences (pip download) or Debian's manual in two languages (apt-get) into the cache, once."""
+    """Take VADER's rated sentences (pip download) or Debian's manual in two languages (apt-get), once."""
     from credence.study.debian_reference import SOURCE
 
     if source == SOURCE:

@@ -49,7 +49,7 @@ def _grams() -> Any:  # noqa: ANN401 - a function of an optional package
 
 
 def chrf_score(counts: Counts) -> NDArray[np.float64]:
-    """(…,) chrF2 of counts, 0 to 100; of summed counts it is the corpus' score. Orders that one side lacks are left out."""
+    """(…,) chrF2 of counts, 0 to 100; of summed counts the corpus' score. Orders that one side lacks are left out."""
     own, theirs, both = counts[..., 0], counts[..., 1], counts[..., 2]
     known = (own > 0) & (theirs > 0)
     orders = np.maximum(known.sum(-1), 1)

@@ -1,4 +1,4 @@
-"""A small translator from nothing: a vocabulary from its texts, Marian's architecture, weights from a key; as a folder."""
+"""A small translator from nothing: vocabulary from its texts, Marian's architecture, weights from a key; a folder."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The record of a translation study: what its report.json holds, and what its page, pictures and terminal tables draw."""
+"""The record of a translation study: what its report.json holds, and what page, pictures and terminal tables draw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -15,8 +15,9 @@ from credence.report.translate import (
 )
 
 _TABLE = (
-    "All on the same test sources and the same candidates. Accuracy has Wilson's interval; all others bootstrap intervals "
-    "over sources, by the same resamples, 95 % each. What is tuned is tuned on validation sources, never on these."
+    "All on the same test sources and the same candidates. Accuracy has Wilson's interval; all others have bootstrap "
+    "intervals over sources, by the same resamples, 95 % each. What is tuned is tuned on validation sources, never on "
+    "these."
 )
 _FIGURE = "Accuracy@1 and corpus chrF of every scorer, with 95 % intervals over test sources."
 _POLICY = (

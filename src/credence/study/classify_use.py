@@ -230,6 +230,7 @@ def _cells(labels: Sequence[str], law: Tensor | None) -> dict[str, Any]:
 
 
 def written(out: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """The rows as the kind of file that `out` is named after."""
     if out.suffix.lower() == ".jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text = io.StringIO(newline="")

@@ -1,8 +1,8 @@
 """Debian's reference manual in English and Chinese, aligned: each page is the other's translation, block by block.
 
-Both editions are made from one DocBook source, so a page's named sections hold the same sequence of headings, paragraphs
-and cells of tables. A section that does not is left out and named; nothing is guessed. credence carries none of the
-text: it is read from the installed Debian packages, or unpacked from them (`credence believe import`).
+Both editions are made from one DocBook source, so a page's named sections hold the same sequence of headings,
+paragraphs and cells of tables. A section that does not is left out and named; nothing is guessed. credence carries
+none of the text: it is read from the installed Debian packages, or unpacked from them (`credence believe import`).
 """
 
 import re
@@ -62,7 +62,7 @@ def fetch() -> list[Path]:
 
 
 def read_reference() -> tuple[list[tuple[str, str]], list[str]]:
-    """(Chinese, English) of every block that both editions have, in the manual's order, and a sentence on what was left.
+    """(Chinese, English) of every block that both editions have, in their order, and a sentence on what was left.
 
     Blocks without a Chinese character (commands, names of packages) are no translations and are not among them.
 
@@ -73,8 +73,8 @@ def read_reference() -> tuple[list[tuple[str, str]], list[str]]:
     for edition, pages in ((ENGLISH, english), (CHINESE, chinese)):
         if not pages:
             raise BackendError(
-                f"Debian's reference manual ({edition.package}) is not here yet. Run: credence believe import {SOURCE}  "
-                "(on Debian or Ubuntu, no administrator needed; 3.6 MB, once). Elsewhere: give pairs of your own as "
+                f"Debian's reference manual ({edition.package}) is not here yet. Run: credence believe import {SOURCE} "
+                " (on Debian or Ubuntu, no administrator needed; 3.6 MB, once). Elsewhere: give pairs of your own as "
                 "data.source."
             )
     others = {page.name.removesuffix(CHINESE.suffix): page for page in chinese}
@@ -129,7 +129,7 @@ def _unnumbered(block: Block) -> str:
 
 
 def blocks(text: str) -> list[Block]:
-    """The blocks of a page that hold text and no further block, in order; navigation and tables of contents left out."""
+    """The blocks of a page that hold text and no further block, in order; navigation and contents left out."""
     page = _Page()
     page.feed(text)
     page.close()

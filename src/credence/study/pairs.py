@@ -1,4 +1,4 @@
-"""Aligned pairs of texts: from a file of two columns, from two files line by line, or from a package; parted by seed."""
+"""Aligned pairs of texts: from a table of two columns, two files line by line, or a package; parted by seed."""
 
 from collections import Counter
 from collections.abc import Sequence

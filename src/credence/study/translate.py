@@ -1,4 +1,4 @@
-"""`credence believe translate`: direct, channel and both on one set of candidates; a translator under chrF; one table."""
+"""`credence believe translate`: direct, channel and both on the same candidates; a translator under chrF; one table."""
 
 import time
 from collections.abc import Callable, Generator, Sequence

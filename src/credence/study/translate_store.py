@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from credence.belief.ibm1 import NULL, IBM1
+from credence.belief.ibm1 import IBM1, NULL
 from credence.belief.length_law import LengthLaw
 from credence.belief.memory import TranslationMemory
 from credence.belief.translate import Weights
@@ -93,11 +93,10 @@ def read_models_of(folder: Path, told: Mapping[str, Any]) -> tuple[IBM1, IBM1]:
 
 def _model(arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> IBM1:
     said, given = list(told["said"]), [NULL, *told["given"]]
-    return IBM1(
-        {unit: i for i, unit in enumerate(said)}, {unit: i for i, unit in enumerate(given)}, arrays["keys"], arrays["t"],
-        arrays["background"], float(told["smoothing"]), LengthLaw(float(told["ratio"]), float(told["spread"])),
-        tuple(told["history"]),
-    )  # fmt: skip
+    numbered = [{unit: i for i, unit in enumerate(names)} for names in (said, given)]
+    length = LengthLaw(float(told["ratio"]), float(told["spread"]))
+    found = (arrays[part] for part in _ARRAYS)
+    return IBM1(*numbered, *found, float(told["smoothing"]), length, tuple(told["history"]))
 
 
 def read_weights(folder: Path, told: Mapping[str, Any]) -> Weights:

@@ -43,20 +43,20 @@ def facts(
     size = float(test.size.double().mean())
     evidence = torch.logsumexp(test.prior + test.channel, 1)
     out = [
-        f"{sizes['train']:,} pairs to learn from and to look up, {sizes['validation']} for validation, {sizes['test']} to "
-        f"test, {sizes['candidates']} candidates each.",
+        f"{sizes['train']:,} pairs to learn from and to look up, {sizes['validation']} for validation, {sizes['test']} "
+        f"to test, {sizes['candidates']} candidates each.",
         f"IBM model 1: {len(channel.said):,} units of the source language, {len(channel.given) - 1:,} of the other; "
-        f"ε = {channel.smoothing:g} and {direct.smoothing:g} (channel, direct) by validation; {seen:,} of the {whole:,} "
-        "units of the test sources were seen in training.",
-        f"λ = {weights.lam:.3g}, τ = {weights.tau:.3g}: both, tuned, hears {weights.lam:.3g} of what the language model "
-        f"says and {weights.tau:.3g} of what the channel says; Bayes proper hears 1 and 1. The channel alone is best "
-        f"heard at {weights.channel:.3g}: a source of {size:.0f} units, the mean, is believed as "
+        f"ε = {channel.smoothing:g} and {direct.smoothing:g} (channel, direct) by validation; {seen:,} of the "
+        f"{whole:,} units of the test sources were seen in training.",
+        f"λ = {weights.lam:.3g}, τ = {weights.tau:.3g}: both, tuned, hears {weights.lam:.3g} of what the language "
+        f"model says and {weights.tau:.3g} of what the channel says; Bayes proper hears 1 and 1. The channel alone is "
+        f"best heard at {weights.channel:.3g}: a source of {size:.0f} units, the mean, is believed as "
         f"{weights.channel * size:.1f} independent ones would be.",
         f"Log-linear weights of log p(y|x)/|y|, log p(x|y)/|x|, log p(y)/|x|: "
         f"{', '.join(f'{w:.3g}' for w in weights.combined)}.",
-        "A posterior over candidates is one cut off outside them: log Σ p(y) p(x | y) over the candidates, a lower bound "
-        f"of log p(x), is {number(float(evidence.mean()), 1)} nats a source on average, and Bayes proper gives the "
-        f"likeliest candidate {float(bayes.exp().max(1).values.mean()):.3f} of it on average.",
+        "A posterior over candidates is one cut off outside them: log Σ p(y) p(x | y) over the candidates, a lower "
+        f"bound of log p(x), is {number(float(evidence.mean()), 1)} nats a source on average. Bayes proper is sure: "
+        f"its likeliest candidate has probability {float(bayes.exp().max(1).values.mean()):.3f} on average.",
         f"--text and --file answer by: {answers}, the least log-loss on validation of those with weights.",
     ]
     return out
@@ -100,8 +100,8 @@ def policy_report(
     told = [
         f"{parameters:,} weights, {found.used:,} pairs of at most {given.longest} tokens a side; {len(m.sources)} of "
         f"{test} test sources are as short, with {given.draws} draws each before and after, by the same key.",
-        f"Maximum likelihood: {given.steps} steps of {given.batch} pairs, {float(last.get('nll_token', float('nan'))):.2f} "
-        "nats a token in the last step.",
+        f"Maximum likelihood: {given.steps} steps of {given.batch} pairs, "
+        f"{float(last.get('nll_token', float('nan'))):.2f} nats a token in the last step.",
         f"REINFORCE: β = {given.beta:g}, the checkpoint of the best validation J is step {found.rewarded.best} of "
         f"{len(found.rewarded.history)}; on held-out sources {verdict}.",
         *([f"REINFORCE ended early: {found.rewarded.why}."] if found.rewarded.why else []),

@@ -109,8 +109,8 @@ class TranslationRun:
         if not found.ranked:
             raise ConfigError(
                 f"no pair in the memory shares a word or character with {found.source[:40]!r}: there is no candidate. "
-                f"The memory holds {len(self.memory):,} pairs such as {self.memory.sources[0][:20]!r}; train on pairs of "
-                "your own: --set data.source=pairs.csv"
+                f"The memory holds {len(self.memory):,} pairs such as {self.memory.sources[0][:20]!r}; train on pairs "
+                "of your own: --set data.source=pairs.csv"
             )
         return found
 
@@ -210,8 +210,8 @@ def translate_file(
 ) -> FiledTranslations:
     """Translate every row of a table: all its columns, the likeliest candidate, its probability, its origin, as UTF-8.
 
-    A row without a text, or of which the memory knows nothing, is written with nothing translated. Broken lines are left
-    out, counted, and named.
+    A row without a text, or of which the memory knows nothing, is written with nothing translated. Broken lines are
+    left out, counted, and named.
 
     Raises:
         ConfigError: as read_table; a column that is missing, or that would be written over.
