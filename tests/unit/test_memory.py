@@ -27,7 +27,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_translations_differ_from_one_another_and_from_the_reference() -> None:
-    memory = TranslationMemory(("猫来", "猫去", "猫在", "狗"), ("It comes.", "it comes", "It is here.", "dog"))
+    memory = TranslationMemory(("猫来", "猫去", "猫在", "狗"), ("It comes.", "it  COMES .", "It is here.", "dog"))
     assert memory.translations("猫", 4) == [0, 2]
     assert memory.translations("猫", 4, without="It is  HERE.") == [0]
     assert memory.translations("猫", 1) == [0]

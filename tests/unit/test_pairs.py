@@ -47,8 +47,11 @@ def test_each_source_once_and_long_ones_left_out(tmp_path: Path) -> None:
 
 
 def test_two_files_line_by_line(tmp_path: Path) -> None:
-    (tmp_path / "en.txt").write_text("cat\ndog\n", encoding="utf-8")
-    assert read(tmp_path, "猫\n狗\n", "zh.txt", "gbk", "en.txt").both() == [("猫", "cat"), ("狗", "dog")]
+    own, theirs = ("".join(f"{pair[side]}\n" for pair in sentences()[:2]) for side in (0, 1))
+    (tmp_path / "en.txt").write_text(theirs, encoding="utf-8")
+    found = read(tmp_path, own, "zh.txt", "gbk", "en.txt")
+    assert found.both() == sentences()[:2]
+    assert "zh.txt was read as gb18030" in found.remarks[0]
     for text, other, says in (
         ("猫\n狗\n鱼\n", "en.txt", r"zh.txt has 3 lines and en.txt has 2"),
         ("猫\n狗\n", "", "name the file with its translations"),
@@ -61,7 +64,7 @@ def test_two_files_line_by_line(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
-    for text, says in (("zh,english\n猫,cat\n", "Did you mean 'english'"), ("zh,en\n,\n", "no pair|broken")):
+    for text, says in (("zh,english\n猫,cat\n", "no column 'en'"), ("zh,en\n,\n", "no pair|broken")):
         with pytest.raises(ConfigError, match=says):
             read(tmp_path, text)
     with pytest.raises(ConfigError, match=r"no such file|Did you mean"):
@@ -101,7 +104,7 @@ def test_the_manual_is_aligned_section_by_section(tmp_path: Path, monkeypatch: p
     pairs, told = debian_reference.read_reference()
     assert pairs[0] == ("使用 apt。", "Use apt.")
     assert pairs[1:] == [(f"第{i}行", f"Line {i} of it") for i in range(300)]
-    assert told == ["debian-reference: 3 of 306 blocks left out, whose sections do not fit: ch01#_two (3 blocks)."]
+    assert told == ["debian-reference: 3 of 307 blocks left out, whose sections do not fit: ch01#_two (3 blocks)."]
     installed(tmp_path, {**english, "_three": many[:20]}, {**chinese, "_three": chinese["_three"][:20]})
     with pytest.raises(BackendError, match="not of one version"):
         debian_reference.read_reference()

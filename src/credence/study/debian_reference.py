@@ -28,9 +28,8 @@ _MADE_UP = re.compile(r"^(?:ftn\.)?idm?\d+$")
 _HAN = re.compile("[\u4e00-\u9fff]")
 _LATIN = re.compile("[A-Za-z]{2}")
 _NUMBERING = re.compile(
-    r"^(?:(?:table|figure|example|chapter|appendix|表|图|例|附录)\s*)?(?:第\s*)?[A-Z\d]+(?:\.\d+)*\.?\s*章?\s+(?=\S)"
-    r"|^(?:第\s*\d+\s*章|附录\s*[A-Z]\.)\s*",
-    re.IGNORECASE,
+    r"^(?:(?:Table|Figure|Example|Chapter|表|图|例)\s*\d+(?:\.\d+)*\.?\s+|(?:Appendix|附录)\s*[A-Z]\.\s*"
+    r"|第\s*\d+\s*章\s*|(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+|\d+\.\s+)(?=\S)"
 )
 _HEADED = frozenset({"h1", "h2", "h3", "h4", "h5"})
 

@@ -93,10 +93,16 @@ def read_models_of(folder: Path, told: Mapping[str, Any]) -> tuple[IBM1, IBM1]:
 
 def _model(arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> IBM1:
     said, given = list(told["said"]), [NULL, *told["given"]]
-    numbered = [{unit: i for i, unit in enumerate(names)} for names in (said, given)]
-    length = LengthLaw(float(told["ratio"]), float(told["spread"]))
-    found = (arrays[part] for part in _ARRAYS)
-    return IBM1(*numbered, *found, float(told["smoothing"]), length, tuple(told["history"]))
+    return IBM1(
+        {unit: i for i, unit in enumerate(said)},
+        {unit: i for i, unit in enumerate(given)},
+        arrays["keys"],
+        arrays["t"],
+        arrays["background"],
+        float(told["smoothing"]),
+        LengthLaw(float(told["ratio"]), float(told["spread"])),
+        tuple(told["history"]),
+    )
 
 
 def read_weights(folder: Path, told: Mapping[str, Any]) -> Weights:
@@ -109,7 +115,8 @@ def read_weights(folder: Path, told: Mapping[str, Any]) -> Weights:
         w = told["weights"]
         likeness = None if w["likeness"] is None else float(w["likeness"])
         three = tuple(float(x) for x in w["combined"])
-        return Weights(*(float(w[n]) for n in ("lam", "tau", "channel", "direct")), three, likeness)
+        lam, tau, channel, direct = (float(w[name]) for name in ("lam", "tau", "channel", "direct"))
+        return Weights(lam, tau, channel, direct, three, likeness)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / SETTINGS} was not written by credence ({error}). Measure again.") from None
 
