@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from credence.belief import ibm1
 from credence.belief.ibm1 import SMOOTHING, fit_ibm1
 from credence.belief.length_law import LengthLaw, fit_length_law
 from credence.belief.units import units
@@ -70,6 +71,15 @@ def test_the_likelihood_never_falls_and_is_the_one_reported() -> None:
     plain = sum(np.log((law.table(x, y) - law.smoothing * law.background[[law.said[u] for u in x]][:, None]).mean(1)
                        / (1 - law.smoothing)).sum() for x, y in pairs)  # fmt: skip
     assert plain == pytest.approx(law.history[-1], abs=1e-6)
+
+
+def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit_ibm1(PAIRS, iterations=4)
+    for size in (1, 4, 7):
+        monkeypatch.setattr(ibm1, "_PIECE", size)
+        found = fit_ibm1(PAIRS, iterations=4)
+        assert found.t == pytest.approx(whole.t, abs=1e-12)
+        assert found.history == pytest.approx(whole.history, abs=1e-9)
 
 
 def test_it_finds_the_dictionary() -> None:

@@ -1,6 +1,6 @@
 """An encoder–decoder of transformers as a prior and as a policy: the source is the prompt, the translation is drawn.
 
-Beside prior/hf.py the one file that touches transformers' model classes: a source is read by an encoder, so what hf.py
+With prior/hf.py the only file that touches transformers' model classes: a source is read by an encoder, so what hf.py
 does for causal models (stems, shared caches of prompts) has no counterpart here. Marian's architecture, with weights
 drawn from a key. The laws of priors and policies hold it in tests/contract/test_seq2seq.py.
 """

@@ -26,9 +26,13 @@ from credence.study.translate_config import Seq2SeqConfig
 
 Interval = tuple[float, float, float]
 Tick = Callable[[float], None]
+RESAMPLES = 500
 LOOKS = 4
 """Times that validation is looked at during REINFORCE, beside the beginning."""
+DRAWS = 4
+"""Of each validation source at each look."""
 FEW = 2
+"""Short pairs that each part must have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ def train_translator(
         target, rewarded_policy, prompts,
         Reinforce(prompts=min(given.prompts, len(train)), group=given.group, lr=given.rl_lr),
         key.fold("reward"), given.rl_steps,
-        validation=Validation(as_prompts(codec, validation), draws=FEW, every=max(1, given.rl_steps // LOOKS)),
+        validation=Validation(as_prompts(codec, validation), draws=DRAWS, every=max(1, given.rl_steps // LOOKS)),
         callbacks=[_watching(turn("reward"))], say=say,
     )  # fmt: skip
     tick = turn("measure")
@@ -165,7 +169,7 @@ def _measure(
         return {"reward_before": before, "reward_after": reward, "reward_gain": reward - before, "kl": kl,
                 "objective_after": reward - beta * kl, "objective_gain": reward - beta * kl - before}  # fmt: skip
 
-    drawn = bootstrap_all(statistics, groups, key.fold("bootstrap"))
+    drawn = bootstrap_all(statistics, groups, key.fold("bootstrap"), resamples=RESAMPLES)
     greedy = {"before": taught.likeliest(prompts), "after": policy.law.likeliest(prompts)}
     counts = {name: chrf_counts(texts, test.targets) for name, texts in greedy.items()}
     tick(1.0)
