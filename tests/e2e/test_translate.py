@@ -119,7 +119,7 @@ def test_files_in_and_out(call: Call, tmp_path: Path) -> None:
     assert 0 < float(out[0]["p(translated)"]) <= 1
     assert out[1]["translated"] == out[3]["translated"] == ""
     assert "exists. Give another name" in call("--file", "new.csv", "--out", "out.csv", *words, code=2)
-    assert "has a column 'p(translated)' already" in call("--file", "out.csv", "--out", "x.csv", *words, code=2)
+    assert "has a column 'nearest_source' already" in call("--file", "out.csv", "--out", "x.csv", *words, code=2)
     found = json.loads(call("--file", "new.csv", "--out", "out.jsonl", "--json", *words))
     assert (found["rows"], found["empty"], found["none"], found["cut"]) == (4, 1, 1, 1)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -29,7 +29,7 @@ class LengthLaw:
     spread: float
 
     def log_p(self, length: Int[Tensor, " N"], given: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
-        """Nats of a length m given l. Sums to one over m: tests/unit/test_ibm1.py."""
+        """Nats of a length m given l. Sums to one over m: tests/oracle/test_ibm1.py."""
         m, k = length.double(), torch.tensor(self.spread, dtype=torch.float64)
         mean = self.ratio * (given.double() + 1)
         choose = torch.lgamma(m + k) - torch.lgamma(k) - torch.lgamma(m + 1)

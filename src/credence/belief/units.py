@@ -14,7 +14,7 @@ def units(text: str) -> list[str]:
     """Words in lower case, numbers, single marks, single Chinese characters; full-width forms count as plain ones.
 
     `Linux 内核 2.6` gives linux 内 核 2 . 6. No dictionary is needed, and none is pinned; a word of several characters
-    is then as many pieces of evidence, which the tempered channel mends. Test: tests/unit/test_ibm1.py.
+    is then as many pieces of evidence, which the tempered channel mends. Test: tests/oracle/test_ibm1.py.
     """
     return _UNIT.findall(unicodedata.normalize("NFKC", text).casefold())
 
