@@ -12,7 +12,7 @@ One class holds all unseen x, so that the law sums to one over units known or no
 and of whole texts: tests/oracle/test_ibm1.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -124,9 +124,9 @@ def fit_ibm1(
     return made
 
 
-def _index(texts: Sequence[Units] | object) -> dict[str, int]:
+def _index(texts: Iterable[Units]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for text in texts:  # pyright: ignore[reportGeneralTypeIssues] - any iterable of units
+    for text in texts:
         for unit in text:
             found.setdefault(unit, len(found))
     return found

@@ -70,16 +70,14 @@ def read_pairs(given: str, beside: Path, source: str, target: str, other: str, l
         ConfigError: no such file, unlike numbers of lines, over 1 % of the lines broken or misaligned, nothing left.
         BackendError: the package is not here.
     """
+    if other and Path(given).suffix.lower() != PLAIN:
+        raise ConfigError(f"data.translations = {other!r} belongs to a {PLAIN} of sources; data.source is {given!r}.")
     if given == debian_reference.SOURCE:
         found, remarks = debian_reference.read_reference()
         return each_source_once([(0, x, y) for x, y in found], given, longest, remarks)
     path = beside / given
     if path.suffix.lower() == PLAIN:
         return _from_lines(path, other, beside, longest)
-    if other:
-        raise ConfigError(
-            f"data.translations = {other!r} belongs to a {PLAIN} of sources, and data.source is {given!r}."
-        )
     table = read_table(path, "file of pairs")
     table.need(source, target)
     rows = [(line.number, _cell(line, source), _cell(line, target)) for line in table.lines]

@@ -73,13 +73,13 @@ class Seq2SeqConfig(Section):
     layers: Count = Field(2, description="of the encoder, and of the decoder")
     heads: Count = Field(4, description="of attention")
     longest: Annotated[int, Field(ge=2)] = Field(
-        24, description="tokens of a source and of a translation; longer pairs are not for it"
+        20, description="tokens of a source and of a translation; longer pairs are not for it"
     )
-    steps: Count = Field(500, description="of maximum likelihood")
+    steps: Count = Field(600, description="of maximum likelihood")
     batch: Count = Field(32, description="pairs a step")
     lr: Rate = Field(2e-3, description="Adam's step size after warm-up")
     beta: Rate = Field(0.05, description="chrF, as a share of 1, per nat")
-    rl_steps: Count = Field(60, description="of leave-one-out REINFORCE")
+    rl_steps: Count = Field(80, description="of leave-one-out REINFORCE")
     prompts: Count = Field(8, description="sources a step of REINFORCE")
     group: Annotated[int, Field(ge=2)] = Field(8, description="draws a source")
     rl_lr: Rate = Field(2e-4, description="Adam's step size of REINFORCE")

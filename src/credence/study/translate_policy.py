@@ -29,7 +29,7 @@ Tick = Callable[[float], None]
 RESAMPLES = 500
 LOOKS = 4
 """Times that validation is looked at during REINFORCE, beside the beginning."""
-DRAWS = 4
+DRAWS = 16
 """Of each validation source at each look."""
 FEW = 2
 """Short pairs that each part must have."""
