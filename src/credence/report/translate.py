@@ -145,9 +145,8 @@ class TranslateReport:
         return finite(asdict(self))
 
 
-DIRECT, BAYES, TUNED = "direct", "bayes", "tuned"
-ROOM = 104
-"""Cells of a terminal that all columns need."""
+NAMED = ("direct", "channel", "bayes", "tuned")
+"""Scorers of the sentence at the top."""
 HEADS = {
     "scorer": "",
     "accuracy@1": "share of test sources whose likeliest candidate is the reference",
@@ -157,8 +156,8 @@ HEADS = {
     "loss vs direct": "log-loss minus direct's, source by source, nats: below 0 is better",
     "chrF without": "chrF2 where the reference is taken out of the candidates: what the memory alone could answer",
 }
-LEFT_OUT = frozenset({"loss vs direct", "chrF without"})
-"""Columns for which a narrow terminal has no room; the page and the JSON have them."""
+ROOM = {"chrF without": 128, "loss vs direct": 112, "acc. vs direct": 95}
+"""Cells of a terminal below which a column is left out; the page and the JSON have it."""
 POLICY_HEADS = {
     "held-out": "",
     "before": "the translator as maximum likelihood left it",
@@ -176,10 +175,10 @@ def sentence(report: TranslateReport) -> str:
     """The run in one sentence, whoever wins."""
     rows = [row for row in report.rows if row.log_loss is not None]
     best = min(rows, key=lambda row: row.log_loss.value if row.log_loss else 0.0)
-    direct, bayes, tuned = (report.row(name) for name in (DIRECT, BAYES, TUNED))
+    named = [report.row(name) for name in NAMED]
     said = ", ".join(
         f"{row.title} {value_text(row.accuracy, percent=True)} {interval_text(row.accuracy, percent=True)}".strip()
-        for row in (direct, bayes, tuned)
+        for row in named
     )
     return (
         f"Of {report.sizes['test']} sources the reference is chosen among {report.sizes['candidates']} candidates by: "
@@ -191,9 +190,11 @@ def print_translate(report: TranslateReport, console: Console) -> None:
     """The tables and the facts on a terminal."""
     if not console.is_terminal:
         console.width = 130  # where no person reads along nothing need be folded
-    left_out = frozenset[str]() if console.width >= ROOM else LEFT_OUT
+    left_out = frozenset(head for head, room in ROOM.items() if console.width < room)
     table = _columns(HEADS, left_out)
     for row in report.rows:
+        if row.accuracy is None and "chrF without" in left_out:
+            continue  # it has no other figure
         style = {"target": "green", "train": "cyan", "prior": "dim"}.get(row.kind, "")
         shown = zip(list(HEADS)[1:], cells(row), strict=True)
         values = [_stacked(e) for head, e in shown if head not in left_out]

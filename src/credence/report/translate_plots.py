@@ -44,6 +44,7 @@ def objective(policy: PolicyReport, palette: Palette, narrow: bool = False) -> "
     if looked:
         ax.plot([a for a, _ in looked], [b for _, b in looked], color=palette.target, marker="o", markersize=5,
                 linewidth=1.4, label="validation")  # fmt: skip
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("step of REINFORCE", color=palette.muted, fontsize=11)
     ax.set_ylabel("J = E[chrF] − β KL", color=palette.muted, fontsize=11)
     ax.legend(frameon=False, labelcolor=palette.ink, fontsize=10)

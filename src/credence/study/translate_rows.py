@@ -31,7 +31,7 @@ from credence.belief.translate import (
 from credence.belief.units import units
 from credence.core.keys import Key
 from credence.diagnose.intervals import tail_share
-from credence.diagnose.scoring_rules import LEVEL, score_labels
+from credence.diagnose.scoring_rules import LEVEL, Interval, score_labels
 from credence.evidence.chrf import Counts, chrf_counts, chrf_score
 from credence.report.schema import Estimate
 from credence.report.translate import Choice, ScorerRow, TranslateReport
@@ -43,6 +43,7 @@ from credence.study.translate_told import facts, policy_report
 ANSWERING = (TUNED, COMBINED, TEMPERED, PER_UNIT, LIKENESS)
 """Scorers whose weights validation has set; the one of least log-loss there answers later."""
 RESAMPLES = 2000
+EXACT = 1e-9
 NEAREST, BEST = "nearest", "best_of_memory"
 TITLES = {
     CHANCE: ("chance", "prior", "every candidate alike"),
@@ -172,9 +173,9 @@ def scorer_rows(found: Found, chosen: Chosen, key: Key) -> list[ScorerRow]:
         score, title = scores[name], TITLES[name]
         own = name == DIRECT
         rows.append(ScorerRow(
-            name, *title[:2], Estimate(*score.accuracy), again.corpus(picked), Estimate(*score.log_loss),
+            name, *title[:2], Estimate(*score.accuracy), again.corpus(picked), _estimate(score.log_loss),
             None if own else again.mean(right[name] - right[DIRECT]),
-            None if own or score.against is None else Estimate(*score.against),
+            None if own or score.against is None else _estimate(score.against),
             again.corpus(without), title[2],
         ))  # fmt: skip
     memory = chrf_counts(found.nearest[found.tuned :], references)
@@ -186,6 +187,12 @@ def scorer_rows(found: Found, chosen: Chosen, key: Key) -> list[ScorerRow]:
         title = TITLES[name]
         rows.append(ScorerRow(name, *title[:2], None, None, None, None, None, again.corpus(own), title[2]))
     return rows
+
+
+def _estimate(found: Interval) -> Estimate:
+    """What is the same for every source is known exactly, but for the last digits of its resamples."""
+    value, low, high = found
+    return Estimate(value, value, value) if high - low < EXACT else Estimate(value, low, high)
 
 
 def report(config: TranslateConfig, found: Found, chosen: Chosen, made: Mapping[str, Any]) -> TranslateReport:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from credence.belief.ibm1 import IBM1
 from credence.belief.translate import Readings, Weights
-from credence.report.phrases import number
+from credence.report.phrases import number, plain
 from credence.report.schema import Estimate
 from credence.report.translate import MeasureRow, PolicyReport, Step
 from credence.study.translate_config import Seq2SeqConfig
@@ -41,6 +41,7 @@ def facts(
     channel, direct = models
     whole, seen = known
     size = float(test.size.double().mean())
+    lam, tau = plain(weights.lam), plain(weights.tau)
     evidence = torch.logsumexp(test.prior + test.channel, 1)
     out = [
         f"{sizes['train']:,} pairs to learn from and to look up, {sizes['validation']} for validation, {sizes['test']} "
@@ -48,12 +49,11 @@ def facts(
         f"IBM model 1: {len(channel.said):,} units of the source language, {len(channel.given) - 1:,} of the other; "
         f"ε = {channel.smoothing:g} and {direct.smoothing:g} (channel, direct) by validation; {seen:,} of the "
         f"{whole:,} units of the test sources were seen in training.",
-        f"λ = {weights.lam:.3g}, τ = {weights.tau:.3g}: both, tuned, hears {weights.lam:.3g} of what the language "
-        f"model says and {weights.tau:.3g} of what the channel says; Bayes proper hears 1 and 1. The channel alone is "
-        f"best heard at {weights.channel:.3g}: a source of {size:.0f} units, the mean, is believed as "
+        f"λ = {lam}, τ = {tau}: both, tuned, hears {lam} of what the language model says and {tau} of what the channel "
+        f"says; Bayes proper hears 1 and 1. The channel alone is best heard at {weights.channel:.3g}: a source of {size:.0f} units, the mean, is believed as "
         f"{weights.channel * size:.1f} independent ones would be.",
         f"Log-linear weights of log p(y|x)/|y|, log p(x|y)/|x|, log p(y)/|x|: "
-        f"{', '.join(f'{w:.3g}' for w in weights.combined)}.",
+        f"{', '.join(map(plain, weights.combined))}.",
         "A posterior over candidates is one cut off outside them: log Σ p(y) p(x | y) over the candidates, a lower "
         f"bound of log p(x), is {number(float(evidence.mean()), 1)} nats a source on average. Bayes proper is sure: "
         f"its likeliest candidate has probability {float(bayes.exp().max(1).values.mean()):.3f} on average.",
