@@ -50,8 +50,8 @@ def facts(
         f"ε = {channel.smoothing:g} and {direct.smoothing:g} (channel, direct) by validation; {seen:,} of the "
         f"{whole:,} units of the test sources were seen in training.",
         f"λ = {lam}, τ = {tau}: both, tuned, hears {lam} of what the language model says and {tau} of what the channel "
-        f"says; Bayes proper hears 1 and 1. The channel alone is best heard at {weights.channel:.3g}: a source of {size:.0f} units, the mean, is believed as "
-        f"{weights.channel * size:.1f} independent ones would be.",
+        f"says; Bayes proper hears 1 and 1. The channel alone is best heard at {plain(weights.channel)}: a source of "
+        f"{size:.0f} units, the mean, is believed as {weights.channel * size:.1f} independent ones would be.",
         f"Log-linear weights of log p(y|x)/|y|, log p(x|y)/|x|, log p(y)/|x|: "
         f"{', '.join(map(plain, weights.combined))}.",
         "A posterior over candidates is one cut off outside them: log Σ p(y) p(x | y) over the candidates, a lower "
