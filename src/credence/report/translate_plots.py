@@ -36,6 +36,8 @@ def comparison(report: TranslateReport, palette: Palette, narrow: bool = False) 
 
 def objective(policy: PolicyReport, palette: Palette, narrow: bool = False) -> "Figure":
     """J = E[r] − β KL of each step's own draws, and of the validation sources where they were looked at."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = sheet((4.9 if narrow else 7.2, 3.0), palette)
     ax = axes[0]
     ax.plot([s.step for s in policy.steps], [s.objective for s in policy.steps], color=palette.train, linewidth=1.0,
@@ -44,7 +46,7 @@ def objective(policy: PolicyReport, palette: Palette, narrow: bool = False) -> "
     if looked:
         ax.plot([a for a, _ in looked], [b for _, b in looked], color=palette.target, marker="o", markersize=5,
                 linewidth=1.4, label="validation")  # fmt: skip
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step of REINFORCE", color=palette.muted, fontsize=11)
     ax.set_ylabel("J = E[chrF] − β KL", color=palette.muted, fontsize=11)
     ax.legend(frameon=False, labelcolor=palette.ink, fontsize=10)
