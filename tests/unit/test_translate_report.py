@@ -49,7 +49,7 @@ def test_ranked_candidates_stand_in_line() -> None:
         assert len(lines) == 3
         assert max(map(cell_len, lines)) <= width
         marks = ("删除软件包", "一个很长", "the s")
-        starts = {cell_len(line[: line.rindex(mark)]) for line, mark in zip(lines, marks, strict=True)}
+        starts = {cell_len(line[: line.index(mark)]) for line, mark in zip(lines, marks, strict=True)}
         assert len(starts) == 1
         assert "\x1b" not in lines[2]
         assert "< 0.001" in lines[2]
