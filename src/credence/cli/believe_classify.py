@@ -133,22 +133,3 @@ def _tell(found: "Filed", to: Path) -> None:
         value, low, high = found.right
         say(console, f"right where the file knows: {value:.1%} [{low:.1%}, {high:.1%}]")
     say(console, shown(f"{to}"))
-
-
-def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="vader:movies, :products, :news or :tweets.")],
-    as_json: Json = False,
-) -> None:
-    """Take VADER's rated sentences out of its source distribution into the user's cache, once. Uses pip download."""
-    from credence.cli.terminal import emit, out, progress, say, shown
-    from credence.study.packaged import fetch, read_packaged
-
-    with progress(f"fetching {source}", None, as_json):
-        place = fetch(source)
-    found = read_packaged(source)
-    if as_json:
-        emit({"source": source, "file": str(place), "texts": len(found), "remarks": list(found.remarks)})
-        return
-    for remark in found.remarks:
-        say(out(), shown(remark))
-    say(out(), shown(f"{len(found):,} labelled texts in {place}"))

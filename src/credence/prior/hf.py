@@ -1,4 +1,4 @@
-"""Language models of transformers as priors. The only file that touches transformers' model classes.
+"""Language models of transformers as priors. With prior/seq2seq.py the only file that touches its model classes.
 
 What is fast here and equal to the plain way (tests/contract/test_hf.py): each distinct prompt is read once, what
 several begin with too (prior/stems.py), and its keys and values are spread over its completions; the cache is

@@ -214,7 +214,7 @@ def classify_file(known: TextClassifier, file: Path, out: Path, tick: Callable[[
     law, cut = known.laws([texts[i] for i in full], prior, tick)
     predicted = dict(zip(full, law, strict=True))
     rows = [{**line.fields, **_cells(known.labels, predicted.get(i))} for i, line in enumerate(table.lines)]
-    write_whole(out, _written(out, rows, [*table.columns, *added]).encode())
+    write_whole(out, written(out, rows, [*table.columns, *added]).encode())
     names = [known.labels[int(row.argmax())] for row in law]
     right, unknown = _judged(known, [table.lines[i] for i in full], names, given.label)
     counts = {label: names.count(label) for label in known.labels}
@@ -229,7 +229,8 @@ def _cells(labels: Sequence[str], law: Tensor | None) -> dict[str, Any]:
     return {PREDICTED: labels[int(law.argmax())], **p}
 
 
-def _written(out: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+def written(out: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """The rows as the kind of file that `out` is named after."""
     if out.suffix.lower() == ".jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     text = io.StringIO(newline="")
