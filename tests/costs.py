@@ -1,8 +1,9 @@
 """What each test costs: `scripts/check costs` measures it, tests/conftest.py sorts the tests by it into their parts.
 
 CPU seconds of the test with its fixtures and the processes that it started, on one thread; the first test of a file
-pays for what the others share. Loaded as a plugin (`-p tests.costs`), it writes tests/costs.json from a run of all
-tests.
+pays for what the others share. Loaded as a plugin it writes them into tests/costs.json, of new tests alone by
+
+    .venv/bin/python -m pytest -p tests.costs tests/unit/test_new.py
 """
 
 import json
@@ -53,9 +54,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Not in a worker of xdist: it has only its share."""
+    """Tests that were not run keep what they had, unless their file is gone. Not in a worker of xdist."""
     if not hasattr(session.config, "workerinput"):
-        told = {name: round(cpu, 2) for name, cpu in sorted(_spent.items()) if cpu >= TOLD}
+        root = FILE.parents[1]
+        kept = {name: cpu for name, cpu in known().items() if (root / name.split("::")[0]).exists()}
+        found = {**kept, **{name: round(cpu, 2) for name, cpu in _spent.items()}}
+        told = {name: cpu for name, cpu in sorted(found.items()) if cpu >= TOLD}
         FILE.write_text(json.dumps(told, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
