@@ -122,6 +122,10 @@ def judge(learnt: Learnt, heldout: Heard, key: Key) -> Judged:
         laws = score_laws(learnt, heard)
         below = {name: tuple(sorted(law.below(heard.value).tolist())) for name, law in laws.items()}
         return Judged({}, score_densities(laws, heard.value, key, BASE), {}, below)
+    if heard.kind == "comparisons":  # the better text stands first in a file: else every truth were the same
+        turned = torch.from_numpy(key.fold("sides").generator().uniform(size=len(heard))) < 0.5
+        side = torch.where(turned, -1.0, 1.0).double()
+        heard = Heard(heard.kind, heard.phi * side[:, None], torch.where(turned, 1 - heard.value, heard.value))
     said = label_laws(learnt, heard)
     truth: Int[Tensor, " N"] = (heard.value > 0.5).long()
     bins = {name: reliability(law, truth) for name, law in said.items()}

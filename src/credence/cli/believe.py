@@ -5,6 +5,7 @@ import typer
 from credence.cli.believe_ask import ask
 from credence.cli.believe_choose import choose
 from credence.cli.believe_classify import classify, import_
+from credence.cli.believe_reward import reward
 
 believe = typer.Typer(
     help="Beliefs: what the evidence says of finitely many hypotheses, and what to do about it.",
@@ -12,6 +13,6 @@ believe = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, choose, classify):
+for command in (ask, choose, classify, reward):
     believe.command()(command)
 believe.command(name="import")(import_)

@@ -108,8 +108,8 @@ class RewardHead:
         kind: of the opinions.
         features: "hidden" or an embedder's name.
         model: whose states; "" for an embedder.
-        system: the system message before the prompts whose states were read.
-        centre: (d,) mean features of the texts; taken off, but for comparisons, whose centre is the prior's usual reply.
+        system: the system message before the prompts whose states were read, and their `style`.
+        centre: (d,) mean features of the texts, taken off; of comparisons the usual reply to a prompt is, instead.
         fitted: the belief, τ, σ and evidence.
         members: (M, d + 1) means of the ensemble.
     """
@@ -118,6 +118,7 @@ class RewardHead:
     features: str
     model: str
     system: str
+    style: str
     centre: Float[Tensor, " d"]
     fitted: Fitted
     members: Float[Tensor, "M k"]
@@ -181,6 +182,7 @@ def save_reward_head(head: RewardHead, path: Path) -> None:
         "features": head.features,
         "model": head.model,
         "system": head.system,
+        "style": head.style,
         "tau": repr(fitted.tau),
         "noise": repr(fitted.noise),
         "log_evidence": repr(fitted.log_evidence),
@@ -207,7 +209,8 @@ def load_reward_head(path: Path) -> RewardHead:
         if kind not in KINDS:
             raise KeyError(kind)
         fitted = Fitted(Head(mean, cov, scale), float(told["tau"]), float(told["noise"]), float(told["log_evidence"]))
-        return RewardHead(cast(Kind, kind), told["features"], told["model"], told["system"], centre, fitted, members)
+        voice = (told[name] for name in ("features", "model", "system", "style"))
+        return RewardHead(cast(Kind, kind), *voice, centre, fitted, members)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ConfigError(
             f"{path} holds no reward head ({error}). `credence believe reward DATA` makes one."

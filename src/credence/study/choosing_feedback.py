@@ -165,8 +165,8 @@ def refit_choosing(
     """
     if settings.rule != "plug_in":
         raise ConfigError(
-            f"--rule {settings.rule} is not linear in the features, and a law that chooses has a weight a feature. Leave "
-            "--rule out; a larger --beta trusts ratings less."
+            f"--rule {settings.rule} is not linear in the features, and a law that chooses has a weight a feature. "
+            "Leave --rule out; a larger --beta trusts ratings less."
         )
     standing = store.standing()
     ids = tuple(r.id for r in standing)
