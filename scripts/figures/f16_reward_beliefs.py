@@ -127,13 +127,12 @@ def judged(gains: dict[str, list[tuple[float, float]]], later: dict[str, tuple[f
     shown, out = PAIRS.index(SHOWN), list[Number]()
     for what, found in ((f"gold at n = {AT}", {r: gains[r][shown] for r in gains}), ("√KL at gold's peak", later)):
         for rule, (mean, half) in found.items():
-            name = f"{what}, {rule} − plug_in"
             if rule == "posterior_averaged":
-                out.append(Number(f"{name}: upper end", 0.0, 0.0, mean + half, "≤"))
+                out.append(Number(f"{what}, {rule} − plug_in: upper end", 0.0, 0.0, mean + half, "≤"))
             elif rule == "predictive" and found is later:
-                out.append(Number(name, 0.0, 0.05, mean))
+                out.append(Number(f"{what}, {rule} − plug_in", 0.0, 0.05, mean))
             else:
-                out.append(Number(f"−({name}): upper end", 0.0, 0.0, half - mean, "≤"))
+                out.append(Number(f"{what}, plug_in − {rule}: upper end", 0.0, 0.0, half - mean, "≤"))
     return out
 
 

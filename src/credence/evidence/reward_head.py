@@ -209,8 +209,8 @@ def load_reward_head(path: Path) -> RewardHead:
         if kind not in KINDS:
             raise KeyError(kind)
         fitted = Fitted(Head(mean, cov, scale), float(told["tau"]), float(told["noise"]), float(told["log_evidence"]))
-        voice = (told[name] for name in ("features", "model", "system", "style"))
-        return RewardHead(cast(Kind, kind), *voice, centre, fitted, members)
+        features, model, system, style = (told[name] for name in ("features", "model", "system", "style"))
+        return RewardHead(cast(Kind, kind), features, model, system, style, centre, fitted, members)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ConfigError(
             f"{path} holds no reward head ({error}). `credence believe reward DATA` makes one."

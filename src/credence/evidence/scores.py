@@ -19,8 +19,10 @@ from credence.core.keys import Key
 from credence.evidence.feedback import Head
 from credence.evidence.fitted import Fitted
 
-RATIOS = (-3.0, 3.0)
-"""log₁₀ of τ/σ between which it is looked for."""
+RATIOS = (-3.0, 1.0)
+"""log₁₀ of τ/σ between which it is looked for. With more features than scores the likelihood alone may take scores for
+free of noise, which no person's are: a usual reply's reward is thought to vary ten times as much as its scores at most.
+"""
 _GRID, _GOLDEN = 121, 40
 
 
@@ -126,6 +128,6 @@ def bootstrap_scores(
     n, out = len(scores), list[Head]()
     for m in range(members):
         drawn = torch.from_numpy(key.fold("member", m).generator().integers(0, n, n))
-        weight = torch.bincount(drawn, minlength=n)
+        weight = torch.bincount(drawn, minlength=n).double()
         out.append(conjugate(features, scores, fitted.head.scale, fitted.tau, fitted.noise, weight))
     return tuple(out)

@@ -135,7 +135,8 @@ def _laws(report: RewardReport) -> Table:
     table = bare_table(
         f"{report.source}: {n['learnt']:,} {report.kind} learnt from, {n['kept_apart']:,} kept apart",
         f"{report.features}, {report.width} numbers a text · τ {number(report.tau)} {unit(report)}s{noise} · log-loss "
-        "in nats · [95 %] over opinions",
+        f"in nats · [95 %] over opinions · plug-in: by the mean reward alone; averaged: over the belief; ensemble: over "
+        f"{report.members} heads on opinions drawn anew",
     )
     table.padding = (0, 2, 0, 0)
     heads = (
