@@ -56,8 +56,9 @@ def test_wrong_versions_are_rejected() -> None:
         return torch.allclose(head.mean, mean, atol=1e-3) and torch.allclose(head.cov, cov, atol=1e-3)
 
     twice = torch.full((7,), 2.0)
-    for wrong in (conjugate(phi, y, ONE, 1.3, 0.6, twice), conjugate(phi, y, ONE, 1.3, 0.36),
-                  conjugate(phi, y, ONE, 1.3**2, 0.6), conjugate(phi - phi.mean(0), y - y.mean(), ONE, 1.3, 0.6)):  # fmt: skip
+    flat = conjugate(phi - phi.mean(0), y - y.mean(), ONE, 1.3, 0.6)  # the level is lost
+    squared, wide = conjugate(phi, y, ONE, 1.3, 0.36), conjugate(phi, y, ONE, 1.69, 0.6)
+    for wrong in (conjugate(phi, y, ONE, 1.3, 0.6, twice), squared, wide, flat):
         assert not right(wrong)
 
 
