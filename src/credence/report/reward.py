@@ -64,7 +64,7 @@ class RewardReport:
     """What a file of opinions taught, and how far it can be trusted.
 
     Attributes:
-        source: the file.
+        source: the file's name.
         encoding: of it.
         kind: comparisons, labels or scores.
         opinions: how many by part: learnt, kept_apart; all of them teach the head that is written.
@@ -135,8 +135,8 @@ def _laws(report: RewardReport) -> Table:
     table = bare_table(
         f"{report.source}: {n['learnt']:,} {report.kind} learnt from, {n['kept_apart']:,} kept apart",
         f"{report.features}, {report.width} numbers a text · τ {number(report.tau)} {unit(report)}s{noise} · log-loss "
-        f"in nats · [95 %] over opinions · plug-in: by the mean reward alone; averaged: over the belief; ensemble: over "
-        f"{report.members} heads on opinions drawn anew",
+        f"in nats · [95 %] over opinions · plug-in: by the mean reward alone; averaged: over the belief; ensemble: "
+        f"over {report.members} heads on opinions drawn anew",
     )
     table.padding = (0, 2, 0, 0)
     heads = (

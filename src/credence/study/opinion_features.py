@@ -1,7 +1,7 @@
 """Opinions as numbers: what an embedder, or a frozen model that read the prompt, makes of the texts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from credence.core.errors import ConfigError
 from credence.core.types import concat
 from credence.dialogue.room import encoded
 from credence.dialogue.stream import as_row
-from credence.evidence.embedding import Embedder
+from credence.evidence.embedding import LONGEST, Embedder
 from credence.evidence.reward_head import Heard
 from credence.prior.features import PooledHidden
 from credence.prior.hf import LMPrior
@@ -31,12 +31,14 @@ class Looked:
         kept: their positions in the table.
         centre: (d,) mean over the different texts.
         scale: (d,) standard deviation over them: one unit of each feature.
+        cut: different texts of which only the beginning was read.
     """
 
     heard: Heard
     kept: tuple[int, ...]
     centre: Float[Tensor, " d"]
     scale: Float[Tensor, " d"]
+    cut: int = 0
 
 
 def embedded(table: OpinionTable, embedder: Embedder, tick: Share) -> Looked:
@@ -47,7 +49,8 @@ def embedded(table: OpinionTable, embedder: Embedder, tick: Share) -> Looked:
         found.append(embedder.embed(texts[begin : begin + AT_ONCE]).double())
         tick(min(1.0, (begin + AT_ONCE) / len(texts)))
     place = {text: i for i, text in enumerate(texts)}
-    return _looked(table, list(range(len(table))), torch.cat(found), lambda opinion, text: place[text])
+    looked = _looked(table, list(range(len(table))), torch.cat(found), lambda opinion, text: place[text])
+    return replace(looked, cut=sum(len(text) > LONGEST for text in texts))
 
 
 def hidden(table: OpinionTable, lm: LMPrior, tick: Share) -> Looked:

@@ -23,7 +23,7 @@ from credence.core.keys import Key
 from credence.diagnose.densities import LEVELS
 from credence.diagnose.scoring_rules import Interval
 from credence.evidence import embedding
-from credence.evidence.embedding import load_embedder
+from credence.evidence.embedding import LONGEST, load_embedder
 from credence.evidence.reward_head import RewardHead, fit, resampled, save_reward_head
 from credence.prior.load import load
 from credence.report.manifest import manifest
@@ -142,7 +142,7 @@ def learn_reward(
             facts = (*table.remarks, *_facts(table, looked, judged))
             made = manifest({"data": data.name, **asdict(settings)}, settings.seed, started)
             report = RewardReport(
-                str(data), table.encoding, table.kind, sizes, settings.features, looked.heard.phi.shape[1], fitted.tau,
+                data.name, table.encoding, table.kind, sizes, settings.features, looked.heard.phi.shape[1], fitted.tau,
                 fitted.noise, fitted.log_evidence, settings.members, _rows(judged), _coverage(covered), runs,
                 _curves(judged), facts, settings.seed, made,
             )  # fmt: skip
@@ -214,6 +214,8 @@ def _facts(table: OpinionTable, looked: Looked, judged: Judged) -> list[str]:
     out: list[str] = []
     if left := len(table) - len(looked.kept):
         out.append(f"{left} opinions were left out: with their prompt they exceed the model's context.")
+    if looked.cut:
+        out.append(f"{looked.cut} texts are longer than {LONGEST:,} characters: their beginning was read.")
     found = judged.scores or judged.labels
     worth = found[AVERAGED].against
     if worth is not None and worth[1] > 0:
