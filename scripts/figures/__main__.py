@@ -19,6 +19,7 @@ import f12_sequence_laws
 import f13_over_optimisation
 import f14_preferences
 import f15_random_number
+import f16_reward_beliefs
 from result import OUT, Figure, run
 
 FIGURES: tuple[Figure, ...] = tuple(
@@ -39,6 +40,7 @@ FIGURES: tuple[Figure, ...] = tuple(
         f13_over_optimisation,
         f14_preferences,
         f15_random_number,
+        f16_reward_beliefs,
     )
 )
 

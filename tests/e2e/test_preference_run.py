@@ -153,7 +153,7 @@ def test_what_cannot_teach_a_reward_is_refused(config: Path, tmp_path_factory: p
     with pytest.raises(ConfigError, match=r"credence run.*beta"):
         build.evidence(load_config(config))
     for given, says in (
-        ("belief=min", "mean and min are over"), ("members=2", "plug_in is of one head"),
+        ("belief=min", "mean and min are over"), ("members=2", "plug_in and predictive are of one head"),
         ("features=hiden", "Did you mean"), ("wrong=0.5", "less than 0.5"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=says):

@@ -14,7 +14,7 @@ from credence.cli.main import app
 
 SRC = Path(__file__).parents[2] / "src"
 COMMANDS = ("run", "control", "sample", "beta", "score", "kl", "chat", "diagnose", "ask", "models", "init")
-BELIEFS = ("ask", "choose", "classify", "translate", "import")
+BELIEFS = ("ask", "choose", "classify", "import", "reward", "translate")
 GROUPS = {"dialogue": ("train", "update"), "knowledge": ("show", "import", "fit"), "believe": BELIEFS}
 
 

@@ -9,7 +9,7 @@ from credence.core.errors import ConfigError
 from credence.core.keys import Key
 from credence.core.types import Completions, Prompts
 from credence.evidence.comparisons import Comparisons
-from credence.evidence.ensemble import Ensemble
+from credence.evidence.ensemble import ENSEMBLE_RULES, Ensemble
 from credence.evidence.feedback import Feedback, fit_head
 from credence.evidence.preference import OneLook, agreement, bootstrap, opinions
 from credence.evidence.product import max_log_lik
@@ -40,6 +40,7 @@ def test_each_rule_is_its_formula_in_nats() -> None:
         ("mean", nats.mean(0)),
         ("min", nats.amin(0)),
         ("pessimistic", nats.mean(0) - 2.0 * nats.std(0)),
+        ("posterior_averaged", nats.exp().mean(0).log()),
     ):
         made = Ensemble(members, rule, k=2.0)  # pyright: ignore[reportArgumentType]
         assert torch.allclose(made.log_lik(toy_prompts(), ROWS), wanted)
@@ -47,13 +48,15 @@ def test_each_rule_is_its_formula_in_nats() -> None:
     assert max_log_lik(Ensemble(members[:2], "mean")) == 18.0
     assert max_log_lik(Ensemble(members, "min")) == 16.0
     assert max_log_lik(Ensemble(members, "mean")) == math.inf
+    averaged = Ensemble(members[:2], "posterior_averaged")
+    assert max_log_lik(averaged) == pytest.approx(20.0 + math.log((1 + math.exp(-4.0)) / 2))
 
 
 def test_an_impossible_reply_is_impossible_under_every_rule() -> None:
     def never_a(prompts: list, completions: list) -> list[float]:
         return [-math.inf if c[0] == 0 else 1.0 for c in completions]
 
-    for rule in ("mean", "min", "pessimistic"):
+    for rule in ENSEMBLE_RULES:
         made = Ensemble((Reward(never_a, 1.0), Reward(toy_reward, 0.5)), rule)  # pyright: ignore[reportArgumentType]
         found = made.log_lik(toy_prompts(), ROWS)
         first = torch.tensor([said[0] == 0 for said in EXACT.sequences])

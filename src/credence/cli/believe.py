@@ -6,6 +6,7 @@ from credence.cli.believe_ask import ask
 from credence.cli.believe_choose import choose
 from credence.cli.believe_classify import classify
 from credence.cli.believe_import import import_
+from credence.cli.believe_reward import reward
 from credence.cli.believe_translate import translate
 
 believe = typer.Typer(
@@ -14,6 +15,6 @@ believe = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, choose, classify, translate):
+for command in (ask, choose, classify, reward, translate):
     believe.command()(command)
 believe.command(name="import")(import_)

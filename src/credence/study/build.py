@@ -32,6 +32,7 @@ from credence.study.functions import ANSWER, VADER, load_function
 from credence.study.job import Job
 from credence.study.listening import listener
 from credence.study.preference import preference
+from credence.study.reward_heads import reward_head
 from credence.study.weights import WeightsConfig
 
 Say = Callable[[str], object]
@@ -70,13 +71,16 @@ def evidence(
                 "sample` and `credence chat`."
             )
         parts.append(experts(given, config, prior))
-    if isinstance(given, TargetConfig) and given.preference is not None:
+    if isinstance(given, TargetConfig) and given.learnt:
         if prior is None:
             raise ConfigError(
-                "evidence.preference reads replies by the prior's own states and centres: it is for `credence run`, "
-                "`sample`, `chat` and `beta`."
+                "evidence.preference and evidence.reward_head read replies by the prior's own states and centres: they "
+                "are for `credence run`, `sample`, `chat` and `beta`."
             )
-        parts.insert(len(given.reward) + len(given.classifier), preference(given.preference, config, prior, say))
+        heads = [] if given.preference is None else [preference(given.preference, config, prior, say)]
+        heads += [reward_head(head, config, prior, say) for head in given.reward_head]
+        place = len(given.reward) + len(given.classifier)
+        parts[place:place] = heads  # before the rest: reports call the first reading the reward
     if isinstance(given, TargetConfig) and given.listener is not None:
         if prior is None:
             raise ConfigError(

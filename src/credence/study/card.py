@@ -78,6 +78,8 @@ def _evidence(config: RunConfig) -> list[str]:
         for r in given.reward
     ]
     out += [f"a classifier's log p({c.label}) at β = {c.beta:g} (`{without_paths(c.run)}`)" for c in given.classifier]
+    heads = [*([] if given.preference is None else [given.preference]), *given.reward_head]
+    out += [f"a reward that opinions taught ({h.belief}) at β = {h.beta:g}" for h in heads]
     if given.ended.cut < 0:
         out.append(f"a reply cut at {config.prior.horizon} tokens costs {-given.ended.cut:g} nats")
     for c in given.constraint:

@@ -158,15 +158,15 @@ def refit_choosing(
         console: where progress goes.
 
     Raises:
-        ConfigError: a pessimistic rule, no rating that counts, or a folder that may not be replaced.
+        ConfigError: a rule but plug_in, no rating that counts, or a folder that may not be replaced.
         BackendError: the model that scores candidates, or the disk, failed.
 
     Cost: exact and at once; a second a rated state where a model scores its answers.
     """
     if settings.rule != "plug_in":
         raise ConfigError(
-            f"--rule {settings.rule}: mean − k·sd is not linear in the features, and a law that chooses has a weight a "
-            "feature. Leave --rule out; a larger --beta trusts ratings less."
+            f"--rule {settings.rule} is not linear in the features, and a law that chooses has a weight a feature. "
+            "Leave --rule out; a larger --beta trusts ratings less."
         )
     standing = store.standing()
     ids = tuple(r.id for r in standing)

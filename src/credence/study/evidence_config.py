@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from credence.study.experts import ExpertConfig, RealignConfig
 from credence.study.listening import ListenerConfig
 from credence.study.preference import PreferenceConfig
+from credence.study.reward_heads import RewardHeadConfig
 from credence.study.section import Rate, Section
 
 
@@ -139,13 +140,16 @@ class TargetConfig(EvidenceConfig):
     realign: RealignConfig | None = Field(None, description="a policy at another beta than it was trained at")
     listener: ListenerConfig | None = Field(None, description="what the model would say on hearing the reply")
     preference: PreferenceConfig | None = Field(None, description="a reward that comparisons of replies taught")
+    reward_head: Annotated[tuple[RewardHeadConfig, ...], BeforeValidator(_as_list), Field(strict=False)] = Field(
+        (), description="one table, or several as [[evidence.reward_head]]"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _only_models(cls, given: Any) -> Any:  # noqa: ANN401 - whatever TOML held
         """Where other models are all the evidence, the target is their product and nothing else, unless it says so."""
         more = isinstance(given, dict) and any(
-            given.get(x) for x in ("reward", "classifier", "constraint", "listener", "preference")
+            given.get(x) for x in ("reward", "classifier", "constraint", "listener", "preference", "reward_head")
         )
         if not isinstance(given, dict) or "ended" in given or more:
             return given
@@ -159,4 +163,19 @@ class TargetConfig(EvidenceConfig):
     @property
     def needs_prior(self) -> bool:
         """Whether it cannot be made before the prior is loaded."""
-        return self.compares or self.preference is not None or self.listener is not None
+        return self.compares or self.learnt or self.listener is not None
+
+    @property
+    def learnt(self) -> bool:
+        """Whether a reward that opinions taught is part of it: it reads states or texts, and centres them."""
+        return self.preference is not None or bool(self.reward_head)
+
+    @property
+    def first_beta(self) -> float | None:
+        """β of the reading that reports call the reward; None where nothing has one."""
+        beta = super().first_beta
+        if beta is not None:
+            return beta
+        if self.preference is not None:
+            return self.preference.beta
+        return self.reward_head[0].beta if self.reward_head else None

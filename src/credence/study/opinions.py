@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import torch
 
@@ -17,7 +17,8 @@ from credence.core.types import Completions, Prompts, concat
 from credence.dialogue.feedback import Rating
 from credence.dialogue.room import encoded, prompts_of
 from credence.dialogue.stream import as_row
-from credence.evidence.feedback import Feedback, Head, Opinions, Rule, fit_head, load_head
+from credence.evidence.feedback import Feedback, Head, Opinions, fit_head, load_head
+from credence.evidence.rules import check_rule
 from credence.prior.features import Centred, PooledHidden, Raw, language_model
 from credence.study.stored import read_json
 
@@ -32,8 +33,8 @@ class FeedbackSettings:
     """How ratings become nats.
 
     Attributes:
-        beta: logits of approval per nat: small is strong evidence.
-        rule: "plug_in" or "pessimistic".
+        beta: logits of approval per nat: small is strong evidence; under "predictive" nats of log P(thumb up) per nat.
+        rule: one of evidence.rules: "plug_in", "pessimistic", "posterior_averaged", "predictive".
         k: standard deviations that pessimism takes off.
         tau: prior standard deviation of a reply's reward, in logits.
         features: "hidden" (the prior's own states), or an embedder's name.
@@ -48,12 +49,9 @@ class FeedbackSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rule not in get_args(Rule):
-            raise ConfigError(f"rule {self.rule!r}: {' or '.join(get_args(Rule))} is needed.")
-        if not (self.beta > 0 and self.tau > 0 and self.k >= 0):
-            raise ConfigError(
-                f"beta={self.beta}, tau={self.tau}, k={self.k}: above 0, above 0 and at least 0 are needed."
-            )
+        check_rule(self.rule, self.k)
+        if not (self.beta > 0 and self.tau > 0):
+            raise ConfigError(f"beta={self.beta}, tau={self.tau}: both must be above 0.")
 
 
 @dataclass(frozen=True, eq=False)

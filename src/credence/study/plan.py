@@ -62,8 +62,8 @@ def fitting(config: RunConfig) -> float:
 
 
 def centre(config: RunConfig) -> float:
-    """Seconds that such a reward takes at a prompt when it is first asked there: what the prior usually says."""
-    if config.evidence.preference is None:
+    """Seconds that a learnt reward takes at a prompt when it is first asked there: what the prior usually says."""
+    if not config.evidence.learnt:
         return 0.0
     return CENTRE_DRAWS * config.prior.horizon * SECONDS_A_TOKEN * (1 + READ)
 
@@ -78,7 +78,7 @@ def plan(config: RunConfig) -> dict[str, float]:
     measured, train = config.measure, config.train
     token = config.prior.horizon * SECONDS_A_TOKEN  # from here on seconds a reply
     taught, first = config.evidence.preference is not None, centre(config)
-    read = token * READ if taught else 0.0  # the evidence's own pass
+    read = token * READ if config.evidence.learnt else 0.0  # the evidence's own pass
     heldout = config.prompts.heldout
     parts = {LOAD: 4.0, **({TAUGHT: fitting(config)} if taught else {})}
     parts[PRIOR] = heldout * (measured.draws * (token + read) + first)

@@ -46,8 +46,10 @@ class PreferenceConfig(Section):
     model: str | None = Field(
         None, examples=["models/judge"], description="whose states, of the prior's tokens; default: the prior's own"
     )
-    belief: Literal["plug_in", "pessimistic", "mean", "min"] = Field(
-        "plug_in", description="plug_in: mean reward; pessimistic: less k sd; mean, min: over members"
+    belief: Literal["plug_in", "pessimistic", "posterior_averaged", "predictive", "mean", "min"] = Field(
+        "plug_in",
+        description="plug_in: mean reward; pessimistic: less k sd; posterior_averaged: log E[exp(r/beta)], optimistic; "
+        "predictive: log P(approved)/beta; mean, min: over members",
     )
     k: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(1.0, description="of pessimistic")
     members: Count = Field(1, description="heads on resampled comparisons; 1: one head, whose sd is Laplace's")
@@ -71,10 +73,10 @@ class PreferenceConfig(Section):
     @model_validator(mode="after")
     def _together(self) -> Self:
         one = self.members == 1
-        if self.belief in ("mean", "min") if one else self.belief == "plug_in":
+        if self.belief in ("mean", "min") if one else self.belief in ("plug_in", "predictive"):
             raise ValueError(
-                f"belief = {self.belief!r} with members = {self.members}: plug_in is of one head, mean and min are "
-                "over at least 2, pessimistic is of either"
+                f"belief = {self.belief!r} with members = {self.members}: plug_in and predictive are of one head; "
+                "mean and min are over at least 2; pessimistic and posterior_averaged are of either"
             )
         if self.model is not None and self.features != "hidden":
             raise ValueError(f"model is whose states are read, and features = {self.features!r} reads none")
@@ -179,12 +181,13 @@ def _together(one: Opinions, two: Opinions) -> Opinions:
 def _evidence(given: PreferenceConfig, features: Centred, learnt: Opinions, scale: torch.Tensor) -> Evidence:
     """The belief by its rule."""
     if given.members == 1:
-        rule = "pessimistic" if given.belief == "pessimistic" else "plug_in"
+        rule: Any = given.belief  # a rule of one head: the settings were checked
         return Feedback(features, fit_head(learnt, scale, given.tau), given.beta, rule, given.k)
     heads = bootstrap(learnt, scale, KEY.fold("members"), given.members, given.tau)
     shared = OneLook(features)
     members = tuple(Feedback(shared, head, given.beta) for head in heads)
-    return Ensemble(members, "pessimistic" if given.belief == "plug_in" else given.belief, given.k)
+    together: Any = given.belief
+    return Ensemble(members, together, given.k)
 
 
 def recorded_replies(given: PreferenceConfig, folder: Path) -> int:

@@ -36,6 +36,7 @@ WHAT = {
     "prior.law": "probabilities",
     "evidence.preference.data": "comparisons",
     "evidence.classifier": "weights",
+    "evidence.reward_head": "weights",
     "evidence.preference.model": "weights",
     **{f"train.{name}.data": "recorded replies" for name in ("dpo", "ipo", "kto", "sft")},
 }

@@ -28,7 +28,7 @@ from credence.report.schema import Report
 from credence.sample.importance import Importance
 from credence.sample.rejection import accept
 from credence.sample.smc import SMC
-from credence.study import build, classified, plan, preference, recorded_rows, resumption, summary
+from credence.study import build, classified, plan, preference, recorded_rows, resumption, reward_heads, summary
 from credence.study.card import card, unmeasured_card
 from credence.study.collect import draw_each, main_reading, reduce, score_each
 from credence.study.config import RunConfig
@@ -99,6 +99,7 @@ def origin(config: RunConfig, found: Found) -> dict[str, Any]:
         sources[f"train.{config.train.engine}.data"] = [recorded.given, recorded.replies, recorded.said]
     sources |= preference.origin(config.evidence.preference, config.folder)
     sources |= classified.origin(config.evidence.classifier, config.folder)
+    sources |= reward_heads.origin(config.evidence.reward_head, config.folder)
     prior: Any = found.posterior.prior  # build gives a StepPrior
     files = resumption.reward_files(config.evidence.reward, config.folder)
     files["measure.gold"] = resumption.function_file(config.measure.gold, config.folder)

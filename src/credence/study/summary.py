@@ -108,8 +108,7 @@ def report(config: RunConfig, found: Found, key: Key, made: dict[str, Any]) -> R
     read = ruler.read(key)
     rows = tuple(ruler_row(law, read, config, found) for law in _laws(found))
     prompts = tuple(prompt_row(b, group, found, ruler, prior) for b, group in enumerate(ruler.groups()))
-    learnt = config.evidence.preference
-    beta = config.evidence.first_beta or (1.0 if learnt is None else learnt.beta)
+    beta = config.evidence.first_beta or 1.0
     return Report(
         title=config.name,
         beta=beta,
