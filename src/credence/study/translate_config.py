@@ -78,6 +78,9 @@ class Seq2SeqConfig(Section):
     steps: Count = Field(600, description="of maximum likelihood")
     batch: Count = Field(32, description="pairs a step")
     lr: Rate = Field(2e-3, description="Adam's step size after warm-up")
+    rewarded: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="share of the pairs that likelihood never sees; the reward is learnt on their sources"
+    )
     beta: Rate = Field(0.05, description="chrF, as a share of 1, per nat")
     rl_steps: Count = Field(80, description="of leave-one-out REINFORCE")
     prompts: Count = Field(8, description="sources a step of REINFORCE")

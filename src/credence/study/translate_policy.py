@@ -94,21 +94,22 @@ def train_translator(
             )
     model = tiny_marian(codec, key.fold("weights"), given.width, given.layers, given.heads, given.longest + 1)
     blank = Seq2SeqPrior(model, codec, given.longest, "translator")
-    prompts = as_prompts(codec, train)
+    taught_on, rewarded_on = apart(train, given.rewarded, key.fold("apart"))
+    prompts = as_prompts(codec, taught_on)
     evidence = Reward(chrf, given.beta, "chrf", bound=1.0)
     policy = seq2seq_policy(blank)
     likelihood = fit(
         Posterior(blank, evidence), policy, prompts,
-        SFT(prompts=min(given.batch, len(train)), lr=given.lr, warmup=max(1, given.steps // 20)),
+        SFT(prompts=min(given.batch, len(taught_on)), lr=given.lr, warmup=max(1, given.steps // 20)),
         key.fold("likelihood"), given.steps,
-        stored=stored_demonstrations(blank, prompts, as_completions(codec, train)),
+        stored=stored_demonstrations(blank, prompts, as_completions(codec, taught_on)),
         callbacks=[_watching(turn("likelihood"))], say=say,
     )  # fmt: skip
     taught = Seq2SeqPrior(policy.law.model, codec, given.longest, "translator")
     target, rewarded_policy = Posterior(taught, evidence), seq2seq_policy(taught)
     rewarded = fit(
-        target, rewarded_policy, prompts,
-        Reinforce(prompts=min(given.prompts, len(train)), group=given.group, lr=given.rl_lr),
+        target, rewarded_policy, as_prompts(codec, rewarded_on),
+        Reinforce(prompts=min(given.prompts, len(rewarded_on)), group=given.group, lr=given.rl_lr),
         key.fold("reward"), given.rl_steps,
         validation=Validation(as_prompts(codec, validation), draws=DRAWS, every=max(1, given.rl_steps // LOOKS)),
         callbacks=[_watching(turn("reward"))], say=say,
@@ -116,6 +117,16 @@ def train_translator(
     tick = turn("measure")
     measured = _measure(target, taught, rewarded_policy, test, given.draws, key.fold("measure"), tick)
     return Translator(taught, rewarded_policy, likelihood, rewarded, len(train), measured)
+
+
+def apart(pairs: Pairs, share: float, key: Key) -> tuple[Pairs, Pairs]:
+    """Pairs to learn by likelihood, and pairs kept from it to be rewarded on; at least one of each.
+
+    What likelihood has learnt by heart leaves a reward nothing to say: draws there are the reference already.
+    """
+    order = [int(i) for i in key.generator().permutation(len(pairs))]
+    kept = min(max(1, round(share * len(pairs))), len(pairs) - 1)
+    return pairs.take(sorted(order[kept:])), pairs.take(sorted(order[:kept]))
 
 
 def _watching(tick: Tick) -> Callable[..., None]:
