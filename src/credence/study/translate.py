@@ -126,7 +126,7 @@ def plan(config: TranslateConfig) -> dict[str, float]:
         parts[LIKENESS] = 0.01 * (texts + asked)
     if (given := config.seq2seq) is not None:
         parts[LIKELIHOOD] = 0.004 * given.steps * given.batch
-        parts[REWARD] = given.rl_steps * (0.01 * given.prompts * given.group + 0.1)
+        parts[REWARD] = given.rl_steps * (0.004 * given.prompts * given.group + 0.1)
         parts[MEASURE] = 0.004 * config.data.test * given.draws
     return parts
 

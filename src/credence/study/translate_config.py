@@ -85,7 +85,7 @@ class Seq2SeqConfig(Section):
     rl_steps: Count = Field(80, description="of leave-one-out REINFORCE")
     prompts: Count = Field(8, description="sources a step of REINFORCE")
     group: Annotated[int, Field(ge=2)] = Field(8, description="draws a source")
-    rl_lr: Rate = Field(2e-4, description="Adam's step size of REINFORCE")
+    rl_lr: Rate = Field(5e-5, description="Adam's step size of REINFORCE")
     draws: Annotated[int, Field(ge=2)] = Field(16, description="a held-out source, before and after")
 
 
