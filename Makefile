@@ -27,7 +27,7 @@ run-long: $(READY)  ## the same with a budget of up to 90 minutes
 compare: $(READY)  ## engines on the main job's target and on a hard constraint, budgets of 23 CPU minutes in all
 	scripts/compare $(ARGS)
 
-test: $(READY)  ## format, lint, types, layers and every test under two CPU seconds; under 10 minutes
+test: $(READY)  ## format, lint, types, layers and every test of about a CPU second or less; under 10 minutes
 	scripts/check
 
 test-all: test  ## the slow tests too: end to end on the embedded model, kills, mutants; 25 minutes more

@@ -22,7 +22,7 @@ ROOMS = sorted(p.name for p in (Path(__file__).parents[1] / "src/credence").iter
 install_import_hook([f"credence.{room}" for room in ROOMS if room not in ("study", "cli")], "beartype.beartype")
 
 QUICK = ("unit", "oracle", "contract", "surface")
-QUICK_BELOW, SLOW_FROM = 0.1, 2.0
+QUICK_BELOW, SLOW_FROM = 0.08, 1.2
 """CPU seconds as tests/costs.json has them. The quick part costs a minute of CPU by the one, `make test` its minutes by
 the other."""
 

@@ -150,7 +150,7 @@ def test_what_is_taken_back_is_gone(home: Path) -> None:
 
 def test_settings_that_cannot_be(home: Path) -> None:
     talk("hi\n/good\n")
-    assert "plug_in or pessimistic" in call("dialogue", "update", "--config", "c.toml", "--rule", "bold", code=2)
+    assert "one of plug_in, pessimistic" in call("dialogue", "update", "--config", "c.toml", "--rule", "bold", code=2)
     assert "above 0" in call("dialogue", "update", "--config", "c.toml", "--beta", "0", code=2)
     Path("runs/mine").mkdir(parents=True)
     assert "--overwrite" in call("dialogue", "update", "--config", "c.toml", "--out", "runs/mine", code=2)
