@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from credence.belief.verbaliser import (
     read_texts,
     room,
 )
-from credence.core.errors import BackendError, ConfigError, nearest
+from credence.core.errors import ConfigError, nearest
 from credence.core.keys import Key
 from credence.evidence.classifier import LabelHead, fit_label_head, save_label_head
 from credence.evidence.embedding import Embedder, load_embedder
@@ -85,7 +84,7 @@ def run_classify(
         prior = speaker(config)
         texts = read(config, prior, [*parts.validation.texts, *parts.test.texts], found.names)
         place = RunFolder(folder, overwrite)
-        with alone(folder), _told(place, config, started):
+        with alone(folder), place.under_way(lambda: {"kind": KIND, **_manifest(config, started)}):
             head, vectors = _head(parts, embedder, live)
             heard = listen(config, prior, *texts, found.names, live)
             with live.part(REPORT):
@@ -94,19 +93,6 @@ def run_classify(
                 made = report(config, all_found, said, _manifest(config, started))
                 _write(place, config, all_found, said, made)
     return made
-
-
-@contextmanager
-def _told(place: RunFolder, config: ClassifyConfig, started: float) -> Generator[None]:
-    """The manifest says that the run goes on, or how it was broken off; `_write` says that it is done."""
-    place.json(MANIFEST, {"status": "running", "kind": KIND, **_manifest(config, started)})
-    try:
-        yield
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
-            place.json(MANIFEST, {"status": status, "kind": KIND, **_manifest(config, started)})
-        raise
 
 
 def _manifest(config: ClassifyConfig, started: float) -> dict[str, object]:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,6 +97,22 @@ class RunFolder:
                 f"{place} cannot be written: {error.strerror or error}. Free some space or choose another place "
                 "(--into FOLDER); what was written before stays."
             ) from error
+
+    @contextmanager
+    def under_way(self, manifest: Callable[[], Mapping[str, Any]]) -> Generator[None]:
+        """The manifest says that the run goes on, or how it was broken off; whoever ends the run says that it is done.
+
+        Args:
+            manifest: called anew for each of them, since it holds the time spent.
+        """
+        self.json(MANIFEST, {"status": "running", **manifest()})
+        try:
+            yield
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
+                self.json(MANIFEST, {"status": status, **manifest()})
+            raise
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """One line of a .jsonl file, handed to the system when this returns."""

@@ -1,8 +1,7 @@
 """`credence believe translate`: direct, channel and both on the same candidates; a translator under chrF; one table."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from credence.belief.ibm1 import IBM1, fit_ibm1
 from credence.belief.memory import TranslationMemory, candidate_set, of_pairs
 from credence.belief.translate import Readings, line_log_p, read_models
 from credence.belief.units import units
-from credence.core.errors import BackendError
 from credence.core.keys import Key
 from credence.evidence.chrf import chrf_counts
 from credence.evidence.embedding import Embedder, load_embedder
@@ -87,7 +85,7 @@ def run_translate(
             offered = candidates(config, parts, memory)
         prior = line_speaker(config)
         place = RunFolder(folder, overwrite)
-        with alone(folder), _told(place, config, started):
+        with alone(folder), place.under_way(lambda: {"kind": KIND, **_manifest(config, started)}):
             channel, direct = fit_both(config, parts, live)
             readings = read_all(config, offered, channel, direct, prior, embedder, live)
             translator = _trained(config, parts, live)
@@ -98,19 +96,6 @@ def run_translate(
                 made = report(config, found, chosen, _manifest(config, started))
                 _write(place, config, found, chosen, made)
     return made
-
-
-@contextmanager
-def _told(place: RunFolder, config: TranslateConfig, started: float) -> Generator[None]:
-    """The manifest says that the run goes on, or how it was broken off; `_write` says that it is done."""
-    place.json(MANIFEST, {"status": "running", "kind": KIND, **_manifest(config, started)})
-    try:
-        yield
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        with suppress(BackendError):  # a full disk is one of the reasons to be here: the first error counts
-            place.json(MANIFEST, {"status": status, "kind": KIND, **_manifest(config, started)})
-        raise
 
 
 def _manifest(config: TranslateConfig, started: float) -> dict[str, object]:
